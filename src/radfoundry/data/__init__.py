@@ -1,0 +1,1 @@
+"""Volumes and cohorts: reading, storing, splitting, resampling. No torch here."""

@@ -1,0 +1,100 @@
+"""Tables of `name -> module:function`; nothing is imported until it is built."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from importlib import metadata
+from typing import Any
+
+from radfoundry.records import InputError
+
+ENCODERS = {
+    "vit3d-tiny": "radfoundry.nets.vit:tiny",
+    "vit3d-small": "radfoundry.nets.vit:small",
+    "intensity": "radfoundry.nets.intensity:build",
+}
+HEADS = {
+    "logistic": "radfoundry.tasks.heads:logistic",
+    "ridge": "radfoundry.tasks.heads:ridge",
+    "knn": "radfoundry.tasks.heads:knn",
+}
+INTENSITY_RULES = {
+    "none": "radfoundry.data.intensity:unchanged",
+    "percentile": "radfoundry.data.intensity:percentile",
+    "zscore": "radfoundry.data.intensity:zscore",
+    "window": "radfoundry.data.intensity:window",
+}
+COHORTS = {
+    "brain-multisequence": "radfoundry.simulate.presets:brain_multisequence",
+}
+STAGES = {
+    "simulate": "radfoundry.stages.simulate",
+    "ingest": "radfoundry.stages.ingest",
+    "embed": "radfoundry.stages.embed",
+    "adapt": "radfoundry.stages.adapt",
+    "benchmark": "radfoundry.stages.benchmark",
+}
+TABLES: Mapping[str, Mapping[str, str]] = {
+    "encoders": ENCODERS,
+    "heads": HEADS,
+    "intensity-rules": INTENSITY_RULES,
+    "cohorts": COHORTS,
+    "stages": STAGES,
+}
+
+
+def entries(table: str) -> dict[str, str]:
+    """One table by its name, with what installed packages add through the entry points `radfoundry.TABLE`.
+
+    >>> "logistic" in entries("heads")
+    True
+    """
+    if table not in TABLES:
+        raise unknown("table", table, TABLES)
+    added = {point.name: point.value for point in metadata.entry_points(group=f"radfoundry.{table}")}
+    return {**added, **TABLES[table]}
+
+
+def resolve(table: str, name: str) -> Any:
+    """The function, or for `stages` the module, that a name stands for; an unknown name names the nearest."""
+    known = entries(table)
+    if name not in known:
+        raise unknown(table.removesuffix("s"), name, known, remedy=f"radfoundry list {table}")
+    module, _, attribute = known[name].partition(":")
+    loaded = importlib.import_module(module)
+    return getattr(loaded, attribute) if attribute else loaded
+
+
+def build(table: str, name: str, **options: Any) -> Any:
+    """Call the builder behind a name; options it does not accept are refused with the ones it does."""
+    builder = resolve(table, name)
+    check_options(builder, options, where=f"{table}.{name}")
+    return builder(**options)
+
+
+def check_options(builder: Callable[..., Any], options: Iterable[str], *, where: str) -> None:
+    """Refuse option names that the builder's signature does not have, naming the nearest."""
+    accepted = [
+        name
+        for name, parameter in inspect.signature(builder).parameters.items()
+        if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    for option in options:
+        if option not in accepted:
+            raise unknown("option", option, accepted, where=where)
+
+
+def unknown(kind: str, name: str, known: Iterable[str], *, where: str = "", remedy: str = "") -> InputError:
+    """The error for a name that is not there: it names the nearest one, or lists what there is."""
+    choices = sorted(known)
+    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(choices) or 'none'}"
+    return InputError(
+        f"unknown {kind} {name!r}",
+        where=where,
+        remedy=hint + (f" ({remedy})" if remedy else ""),
+        finding="unknown-name",
+    )

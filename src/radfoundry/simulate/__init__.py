@@ -1,0 +1,1 @@
+"""Cohorts with known truth: anatomy, physics, disease and words, all from a seed."""

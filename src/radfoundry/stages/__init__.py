@@ -1,0 +1,1 @@
+"""The verbs, one module each: a Config and run(config) -> Run."""

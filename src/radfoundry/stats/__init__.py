@@ -1,0 +1,1 @@
+"""Numbers with their doubt: metrics with intervals and tests. Needs numpy and scipy only."""

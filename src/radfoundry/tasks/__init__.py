@@ -1,0 +1,1 @@
+"""What is asked: the clinical questions and the heads that answer them."""

@@ -1,0 +1,1 @@
+"""Reports and findings: tokens, concepts, negation. No torch here."""

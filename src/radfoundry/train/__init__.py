@@ -1,0 +1,1 @@
+"""How to learn: one loop and the objectives it serves."""
