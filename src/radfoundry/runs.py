@@ -198,13 +198,12 @@ def differences(first: str | Path, second: str | Path) -> list[str]:
     """What two runs of the same settings do not share, bit for bit: metrics and output files, timings aside."""
     one, other = read_record(first), read_record(second)
     unstable = set(one.get("unstable", ())) | set(other.get("unstable", ()))
-    found = [
+    return [
         f"{kind}.{name}: {_brief(one[kind].get(name))} against {_brief(other[kind].get(name))}"
         for kind in ("metrics", "outputs")
         for name in sorted(set(one[kind]) | set(other[kind]))
         if name not in unstable and one[kind].get(name) != other[kind].get(name)
     ]
-    return found
 
 
 def _brief(value: Any) -> str:
