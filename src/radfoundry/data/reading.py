@@ -1,0 +1,63 @@
+"""What every reader of image files gives back, the problems it can name, and the repairs it may be told to make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from radfoundry.records import Acquisition
+from radfoundry.volume import Volume
+
+# Every named finding a reader can raise or repair, with what the user can do about it.
+FINDINGS = {
+    "missing-file": "check the path",
+    "empty-folder": "give a folder that holds scans",
+    "empty-file": "copy the file again from its source",
+    "truncated": "copy the file again from its source",
+    "not-an-image": "remove it from the folder or ignore this line",
+    "unreadable": "check the file with its source; it does not follow its format",
+    "unsupported": "convert the file to a supported format first",
+    "transfer-syntax": "decompress it first, for example with dcmdjpeg or gdcmconv --raw",
+    "no-pixels": "nothing to do: structured reports, presentation states and the like hold no image",
+    "empty-axis": "export the series again",
+    "nan-voxels": "mend the voxels at their source, or set repair.nan=zero",
+    "slice-gap": "export the missing slices, or set repair.gaps=fill",
+    "uneven-spacing": "set repair.spacing=resample",
+    "duplicate-slices": "set repair.duplicates=first",
+    "gantry-tilt": "set repair.tilt=resample",
+    "mixed-matrix": "set repair.mixed=largest",
+    "mixed-orientation": "export the series again; its slices do not lie in one direction",
+    "too-few-slices": "set minimum_slices lower to read it as it is",
+    "no-geometry": "set repair.geometry=image to read it as a 2D image without a place in the patient",
+    "affine": "mend the header; its affine is singular or not finite",
+    "shape": "mend the header; the pixel data do not have the stated shape",
+    "limit": "raise the named limit if the file is to be trusted",
+}
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What a reader may mend; by default nothing is mended and a faulty series is refused by name.
+
+    gaps: `refuse` or `fill` (missing slices become linear blends of their neighbours) · spacing: `refuse`
+    or `resample` · duplicates: `refuse`, `first` or `last` · tilt: `refuse` or `resample` (sheared onto a
+    rectangular grid) · mixed: `refuse` or `largest` (keep the most frequent matrix size) ·
+    nan: `refuse` or `zero` · geometry: `refuse` or `image`.
+    """
+
+    gaps: str = "refuse"
+    spacing: str = "refuse"
+    duplicates: str = "refuse"
+    tilt: str = "refuse"
+    mixed: str = "refuse"
+    nan: str = "refuse"
+    geometry: str = "refuse"
+    minimum_slices: int = 1
+
+
+@dataclass(frozen=True)
+class ReadSeries:
+    """Pixels, header and what was mended on the way: `repairs` are keys of FINDINGS."""
+
+    volume: Volume
+    acquisition: Acquisition
+    repairs: tuple[str, ...] = ()
