@@ -192,7 +192,11 @@ class Series:
 
 @dataclass(frozen=True)
 class Case:
-    """One patient's exam: its series, reports and labels; the unit of analysis."""
+    """One patient's exam: its series, reports and labels; the unit of analysis.
+
+    In a pseudonymised cohort `date` is moved by a number of days of the patient's own, so that only
+    intervals within a patient mean anything; `year` is the true year where it was asked to be kept.
+    """
 
     key: str
     patient: str
@@ -204,6 +208,7 @@ class Case:
     sex: str | None = None
     date: str | None = None
     priors: tuple[str, ...] = ()
+    year: int | None = None
 
 
 @dataclass(frozen=True)
