@@ -14,12 +14,19 @@ from radfoundry.records import InputError
 ENCODERS = {
     "vit3d-tiny": "radfoundry.nets.vit:tiny",
     "vit3d-small": "radfoundry.nets.vit:small",
+    "vit2d-tiny": "radfoundry.nets.vit:tiny_2d",
     "intensity": "radfoundry.nets.intensity:build",
 }
 HEADS = {
     "logistic": "radfoundry.tasks.heads:logistic",
     "ridge": "radfoundry.tasks.heads:ridge",
     "knn": "radfoundry.tasks.heads:knn",
+}
+TASKS = {
+    "lesion-present": "radfoundry.tasks.questions:lesion_present",
+    "age": "radfoundry.tasks.questions:age",
+    "classify": "radfoundry.tasks.questions:classify",
+    "regress": "radfoundry.tasks.questions:regress",
 }
 INTENSITY_RULES = {
     "none": "radfoundry.data.intensity:unchanged",
@@ -40,6 +47,7 @@ STAGES = {
 TABLES: Mapping[str, Mapping[str, str]] = {
     "encoders": ENCODERS,
     "heads": HEADS,
+    "tasks": TASKS,
     "intensity-rules": INTENSITY_RULES,
     "cohorts": COHORTS,
     "stages": STAGES,

@@ -97,6 +97,7 @@ class RunWriter:
     inputs: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     unstable: set[str] = field(default_factory=set)
+    files: list[Path] = field(default_factory=list)
     final: Path = Path()
     run: Run | None = None
 
@@ -136,8 +137,17 @@ def writing(
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def finish(writer: RunWriter, stage: str, config: Mapping[str, Any], *, seed: int = 0) -> Run:
+    """Write the record into a folder that was filled step by step; until then the folder counts as unfinished.
+
+    For work that keeps its finished steps when it is interrupted; everything else uses `writing`.
+    """
+    write_json(writer.folder / RECORD, {**_record(writer, stage, config, seed), "started": int(time.time())})
+    return read(writer.folder)
+
+
 def _record(writer: RunWriter, stage: str, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    files = sorted(path for path in writer.folder.rglob("*") if path.is_file())
+    files = writer.files or sorted(path for path in writer.folder.rglob("*") if path.is_file())
     return {
         "format": FORMAT,
         "stage": stage,

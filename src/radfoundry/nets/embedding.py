@@ -1,0 +1,192 @@
+"""From a cohort to a table of features: prepare each series as the encoder asks, encode it, remember the answer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from radfoundry import registry, runs
+from radfoundry.data import prepare
+from radfoundry.records import Cohort, EncoderSpec, InputError, Series
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from radfoundry.config import Component
+
+PART_ROWS = 64
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """One feature vector per series, with the keys that say whose it is; `refused` lists series left out and why."""
+
+    series: tuple[Series, ...]
+    vectors: np.ndarray
+    encoder: str
+    fingerprint: str
+    plan: str
+    refused: tuple[tuple[str, str], ...] = ()
+
+    def frame(self) -> pd.DataFrame:
+        """The table as it is written to a run folder: keys, header facts, then f0 … fN."""
+        import pandas as pd
+
+        keys = pd.DataFrame(
+            {
+                "series": [series.key for series in self.series],
+                "case": [series.case for series in self.series],
+                "patient": [series.patient for series in self.series],
+                "site": [series.site for series in self.series],
+                "sequence": [series.sequence for series in self.series],
+                "encoder": self.encoder,
+            }
+        )
+        features = pd.DataFrame(self.vectors, columns=[f"f{index}" for index in range(self.vectors.shape[1])])
+        return pd.concat([keys, features], axis=1)
+
+
+def open_encoder(component: Component) -> Any:
+    """The encoder a setting names: a registry name with options, or the path of a checkpoint."""
+    if component.name.endswith(".safetensors"):
+        from radfoundry.nets import checkpoint
+
+        return checkpoint.load(component.name)
+    return registry.build("encoders", component.name, **component.options)
+
+
+def plan_for(spec: EncoderSpec) -> prepare.Plan:
+    """How a series has to be prepared for an encoder."""
+    return prepare.Plan(
+        orientation=spec.orientation, spacing_mm=spec.spacing_mm, shape=spec.shape, intensity=spec.intensity
+    )
+
+
+def embed(
+    cohort: Cohort,
+    encoder: Any,
+    *,
+    batch: int = 1,
+    progress: Progress | None = None,
+) -> Embeddings:
+    """Features of every series of a cohort, computed once and kept inside the cohort for the next time.
+
+    What was finished before an interruption is not computed again; with `batch=1` the numbers do not even
+    depend on where it was interrupted. A series that the encoder's spec does not cover (another modality,
+    or no pixels of the right kind) is left out and listed in `refused`.
+    """
+    import torch
+
+    from radfoundry.nets import checkpoint
+
+    plan = plan_for(encoder.spec)
+    mark = checkpoint.fingerprint(encoder)
+    cache = _Cache(cohort.path, f"{encoder.spec.name}-{runs.digest([mark, plan.fingerprint])}")
+    series, refused = _fitting(cohort, encoder.spec)
+    known = cache.read()
+    missing = [item for item in series if item.content not in known]
+    done = len(series) - len(missing)
+    for group in _groups(missing, batch):
+        images = np.stack([_image(item, plan, encoder.spec, cohort.path) for item in group])
+        with torch.no_grad():
+            vectors = encoder.encode(torch.from_numpy(images)).pooled.float().cpu().numpy()
+        known.update(zip((item.content for item in group), vectors, strict=True))
+        cache.add(group, vectors)
+        done += len(group)
+        if progress:
+            progress(f"embed {encoder.spec.name}", done, len(series))
+    cache.flush()
+    vectors = np.stack([known[item.content] for item in series]) if series else np.zeros((0, 0), np.float32)
+    return Embeddings(tuple(series), vectors, encoder.spec.name, mark, plan.fingerprint, tuple(refused))
+
+
+def _fitting(cohort: Cohort, spec: EncoderSpec) -> tuple[list[Series], list[tuple[str, str]]]:
+    fitting, refused = [], []
+    for series in cohort.series:
+        reason = refusal(series, spec)
+        if reason:
+            refused.append((series.key, reason))
+        else:
+            fitting.append(series)
+    if not fitting:
+        first = f"; first: {refused[0][1]}" if refused else ""
+        raise InputError(
+            f"no series fits encoder {spec.name} ({len(cohort.series)} looked at{first})",
+            where=cohort.path or "cohort",
+            remedy="choose an encoder for this modality (radfoundry list encoders)",
+            finding="modality",
+        )
+    return fitting, refused
+
+
+def refusal(series: Series, spec: EncoderSpec) -> str:
+    """Why a series is outside an encoder's spec, or nothing when it is inside."""
+    modality = series.acquisition.modality
+    flat = series.shape[3] == 1
+    if modality is not None and modality not in spec.modality:
+        return f"modality {modality} is not one of {', '.join(spec.modality)}"
+    if spec.dimensions == 3 and flat:
+        return "a 2D image, and the encoder reads volumes"
+    if spec.dimensions == 2 and not flat:
+        return "a volume, and the encoder reads 2D images"
+    return ""
+
+
+def _image(series: Series, plan: prepare.Plan, spec: EncoderSpec, folder: str | None) -> np.ndarray:
+    """(channels, I, J, K) float32; a series over time or b-value is averaged, colours become grey."""
+    cache = None if folder is None else Path(folder) / "cache"
+    array = prepare.prepared(series, plan, cache=cache).array.astype(np.float32)
+    if len(array) != spec.channels:
+        array = np.repeat(array.mean(axis=0, keepdims=True), spec.channels, axis=0)
+    return array
+
+
+def _groups(series: Sequence[Series], size: int) -> Iterator[Sequence[Series]]:
+    for start in range(0, len(series), size):
+        yield series[start : start + size]
+
+
+@dataclass
+class _Cache:
+    """Feature vectors by the content of the image they came from, in parts that are each written whole."""
+
+    cohort: str | None
+    name: str
+    waiting: list[tuple[str, np.ndarray]] = dataclasses.field(default_factory=list)
+
+    @property
+    def folder(self) -> Path | None:
+        return None if self.cohort is None else Path(self.cohort) / "cache" / "embeddings" / self.name
+
+    def read(self) -> dict[str, np.ndarray]:
+        import pandas as pd
+
+        found: dict[str, np.ndarray] = {}
+        for part in sorted(self.folder.glob("part-*.parquet")) if self.folder and self.folder.is_dir() else ():
+            table = pd.read_parquet(part)
+            vectors = table.drop(columns="content").to_numpy(np.float32)
+            found.update(zip(table["content"], vectors, strict=True))
+        return found
+
+    def add(self, series: Sequence[Series], vectors: np.ndarray) -> None:
+        self.waiting += list(zip((item.content for item in series), vectors, strict=True))
+        if len(self.waiting) >= PART_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.folder is None or not self.waiting:
+            return
+        import pandas as pd
+
+        contents, vectors = zip(*self.waiting, strict=True)
+        table = pd.DataFrame(np.stack(vectors), columns=[f"f{index}" for index in range(len(vectors[0]))])
+        table.insert(0, "content", list(contents))
+        with runs.atomic(self.folder / f"part-{runs.digest(sorted(contents))}.parquet") as partial:
+            table.to_parquet(partial, index=False)
+        self.waiting.clear()

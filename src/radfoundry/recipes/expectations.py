@@ -1,0 +1,92 @@
+"""Claims that can fail: what a recipe expects of a number, and whether the number's interval bears it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import model_validator
+
+from radfoundry.config import Settings
+from radfoundry.records import Estimate, InputError
+
+
+class Expectation(Settings):
+    """One claim about one metric: where its whole interval has to lie.
+
+    `of` names an encoder; with `beats` the metric is the paired difference `of` minus `beats`.
+    low_above: the interval lies above; high_below: it lies below; contains: it includes.
+    """
+
+    metric: str
+    of: str | None = None
+    beats: str | None = None
+    low_above: float | None = None
+    high_below: float | None = None
+    contains: float | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Expectation:
+        if self.beats is not None and self.of is None:
+            raise ValueError("beats needs of: whose result beats it?")
+        if self.low_above is None and self.high_below is None and self.contains is None:
+            raise ValueError("give low_above, high_below or contains: a claim has to be able to fail")
+        return self
+
+    @property
+    def key(self) -> str:
+        """The metric's name in a run."""
+        if self.beats is not None:
+            return f"{self.of}-minus-{self.beats}/{self.metric}"
+        return self.metric if self.of is None else f"{self.of}/{self.metric}"
+
+    @property
+    def needed(self) -> str:
+        """What the interval has to do, in words."""
+        words = {"low_above": "interval above", "high_below": "interval below", "contains": "interval includes"}
+        said = [f"{text} {getattr(self, name)}" for name, text in words.items() if getattr(self, name) is not None]
+        return " and ".join(said)
+
+
+class Control(Settings):
+    """A negative control: break what should carry the result, and expect the result to go away."""
+
+    permute: Literal["labels"]
+    expect: Expectation
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one claim."""
+
+    expectation: Expectation
+    found: Estimate
+    met: bool
+    control: bool
+
+
+def judge(expectation: Expectation, metrics: Sequence[Mapping[str, Estimate]], *, control: bool = False) -> Verdict:
+    """Hold a claim against the metrics of the steps, the last step that has the metric first.
+
+    An undefined number meets no claim. Refuses a claim about a metric that no step produced.
+    """
+    for table in reversed(metrics):
+        if expectation.key in table:
+            found = table[expectation.key]
+            return Verdict(expectation, found, _met(expectation, found), control)
+    known = sorted({name for table in metrics for name in table})
+    raise InputError(
+        f"no step gave the metric {expectation.key!r}", where="expect", remedy=f"metrics: {', '.join(known)}"
+    )
+
+
+def _met(expectation: Expectation, found: Estimate) -> bool:
+    checks = []
+    if expectation.low_above is not None:
+        checks.append(found.low > expectation.low_above)
+    if expectation.high_below is not None:
+        checks.append(found.high < expectation.high_below)
+    if expectation.contains is not None:
+        checks.append(found.low <= expectation.contains <= found.high)
+    return found.defined and all(checks)

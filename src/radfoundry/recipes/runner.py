@@ -1,0 +1,241 @@
+"""The recipe runner: make or take a cohort, run the steps, judge the claims and the controls, write one report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from radfoundry import config as settings
+from radfoundry import registry, runs
+from radfoundry.config import Settings
+from radfoundry.recipes.expectations import Control, Expectation, Verdict, judge
+from radfoundry.records import Estimate, InputError, Run
+
+Progress = Callable[[str, int, int], None]
+SUFFIX = ".yaml"
+
+
+class Source(Settings):
+    """Where a recipe comes from: the paper and the claim it makes."""
+
+    paper: str
+    claim: str
+
+
+class CohortChoice(Settings):
+    """The patients: a simulated cohort of so many cases, or a cohort folder of the user's own."""
+
+    simulate: str | None = None
+    cases: int = Field(default=24, ge=4)
+    path: str | None = None
+
+
+class Recipe(Settings):
+    """A published system as data: a cohort, steps, claims and their negative controls.
+
+    `settings` holds what several steps share; a step takes from it what it knows. `scales` changes the
+    number of cases, the shared settings, or asks for the user's own cohort.
+    """
+
+    about: str
+    source: Source
+    cohort: CohortChoice
+    settings: dict[str, Any] = Field(default_factory=dict)
+    steps: list[dict[str, dict[str, Any]]] = Field(min_length=1)
+    expect: list[Expectation] = Field(min_length=1)
+    controls: list[Control] = Field(min_length=1)
+    scales: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    seed: int = Field(default=0, ge=0)
+
+
+def names() -> list[str]:
+    """The recipes that ship with radfoundry."""
+    folder = resources.files("radfoundry.recipes")
+    return sorted(item.name.removesuffix(SUFFIX) for item in folder.iterdir() if item.name.endswith(SUFFIX))
+
+
+def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A shipped recipe by name, or a recipe file by path, with `key.path=value` words applied."""
+    if name in names():
+        with resources.as_file(resources.files("radfoundry.recipes") / f"{name}{SUFFIX}") as path:
+            return settings.load(Recipe, path, overrides, where=f"recipe {name}")
+    if not name.endswith((".yaml", ".yml")):
+        raise registry.unknown("recipe", name, names(), remedy="or give the path of a YAML file")
+    return settings.load(Recipe, name, overrides)
+
+
+def scaled(recipe: Recipe, scale: str) -> Recipe:
+    """The recipe at one of its scales; refuses a scale it does not have, and `full` without a cohort of one's own."""
+    if scale not in recipe.scales:
+        raise registry.unknown("scale", scale, recipe.scales)
+    changes = dict(recipe.scales[scale])
+    if changes.pop("cohort", None) == "user" and recipe.cohort.path is None:
+        raise InputError(f"scale {scale} runs on your own scans", remedy="add cohort.path=COHORT", finding="no-cohort")
+    cohort = recipe.cohort.model_copy(update={"cases": changes.pop("cases", recipe.cohort.cases)})
+    shared = {**recipe.settings, **changes}
+    return recipe.model_copy(update={"cohort": cohort, "settings": shared})
+
+
+def step_config(verb: str, given: Mapping[str, Any], recipe: Recipe, **fixed: Any) -> Any:
+    """The stage's own Config for one step: the shared settings it knows, then the step's, then what the runner sets."""
+    stage = registry.resolve("stages", verb)
+    known = stage.Config.model_fields
+    shared = {key: value for key, value in recipe.settings.items() if key in known}
+    fixed = {"seed": recipe.seed, **fixed}
+    values = {**shared, **given, **{key: value for key, value in fixed.items() if key in known}}
+    return settings.check(stage.Config, values, where=f"step {verb}")
+
+
+def plan(recipe: Recipe) -> list[str]:
+    """What running a recipe would do, step by step, without doing it; wrong settings are refused here already."""
+    lines = []
+    if recipe.cohort.path is None:
+        lines.append(f"simulate {recipe.cohort.cases} patients of {recipe.cohort.simulate} (seed {recipe.seed})")
+        lines.append("ingest the simulated DICOM and label the patients")
+    else:
+        lines.append(f"use the cohort in {recipe.cohort.path}")
+    for step in recipe.steps:
+        for verb, given in step.items():
+            config = step_config(verb, given, recipe, cohort="cohort")
+            chosen = json.dumps(config.model_dump(exclude_defaults=True, exclude={"cohort"}), default=str)
+            lines.append(f"{verb} {chosen}")
+    lines += [f"expect {claim.key}: {claim.needed}" for claim in recipe.expect]
+    lines += [f"control, {item.permute} permuted: {item.expect.key}: {item.expect.needed}" for item in recipe.controls]
+    return lines
+
+
+def run(recipe: Recipe, *, name: str, scale: str, to: str | Path, progress: Progress | None = None) -> Run:
+    """Run a recipe at a scale into the folder `to`; steps that are already finished there are kept.
+
+    Refuses a folder that holds another recipe's or other settings' work.
+    """
+    recipe = scaled(recipe, scale)
+    plan(recipe)
+    folder = Path(to)
+    asked = {"recipe": name, "scale": scale, "settings": recipe.model_dump(mode="json")}
+    _claim(folder, asked)
+    cohort = recipe.cohort.path or _simulated(recipe, folder, progress)
+    steps = _run_steps(recipe, cohort, folder / "steps", progress=progress)
+    verdicts = [judge(claim, [step.metrics for step in steps]) for claim in recipe.expect]
+    for control in recipe.controls:
+        broken = _run_steps(
+            recipe, cohort, folder / f"control-{control.permute}", progress=progress, permute_labels=True
+        )
+        verdicts.append(judge(control.expect, [step.metrics for step in broken], control=True))
+    writer = runs.RunWriter(folder=folder, final=folder)
+    for step in steps:
+        writer.metrics.update({f"{step.stage}: {key}": value for key, value in step.metrics.items()})
+        writer.inputs.update(step.inputs)
+        writer.notes += step.notes
+    writer.metrics.update({f"claim {index + 1}": verdict.found for index, verdict in enumerate(verdicts)})
+    writer.notes.append(f"claims met: {sum(v.met for v in verdicts)} of {len(verdicts)}")
+    runs.write_json(folder / "blocks.json", _blocks(recipe, steps, verdicts, folder))
+    writer.files = [folder / "blocks.json"]
+    return runs.finish(writer, "recipe", asked, seed=recipe.seed)
+
+
+def all_met(run_folder: str | Path) -> bool:
+    """Whether every claim and control of a finished recipe run was met."""
+    blocks = json.loads((Path(run_folder) / "blocks.json").read_text(encoding="utf-8"))
+    rows = [row for block in blocks if block["kind"] == "claims" for row in block["rows"]]
+    return bool(rows) and all(row["met"] for row in rows)
+
+
+def _claim(folder: Path, asked: Mapping[str, Any]) -> None:
+    """Mark a folder as this recipe's workplace, or refuse it."""
+    mark = folder / "recipe.json"
+    if mark.is_file():
+        if json.loads(mark.read_text(encoding="utf-8")) != runs.plain(asked):
+            raise InputError(
+                "holds a run with other settings", where=str(folder), remedy="choose another --to", finding="exists"
+            )
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError("is not empty", where=str(folder), remedy="choose another --to", finding="exists")
+    runs.write_json(mark, asked)
+
+
+def _simulated(recipe: Recipe, folder: Path, progress: Progress | None) -> str:
+    """A cohort made from simulated DICOM files: the flow really starts at ingest."""
+    if recipe.cohort.simulate is None:
+        raise InputError("neither simulate nor path is given", where="recipe.cohort", remedy="name one")
+    from radfoundry.data import labels
+
+    scans, cohort = folder / "scans", folder / "cohort"
+    if not scans.exists():
+        config = {"cohort": recipe.cohort.simulate, "cases": recipe.cohort.cases, "to": str(scans), "seed": recipe.seed}
+        _stage("simulate", config, progress)
+    if not (cohort / "labels.parquet").exists():
+        _stage(
+            "ingest", {"sources": [str(scans / "dicom")], "to": str(cohort), "key_file": str(folder / "key")}, progress
+        )
+        labels.label(cohort, scans / "labels.csv", on="patient", key_file=folder / "key")
+    return str(cohort)
+
+
+def _stage(verb: str, values: Mapping[str, Any], progress: Progress | None) -> Any:
+    stage = registry.resolve("stages", verb)
+    return stage.run(settings.check(stage.Config, values, where=verb), progress=progress)
+
+
+def _run_steps(
+    recipe: Recipe, cohort: str, folder: Path, *, progress: Progress | None, permute_labels: bool = False
+) -> list[Run]:
+    """Run every step into its own folder; a finished one is read back. A control runs only what it changes."""
+    done = []
+    for index, step in enumerate(recipe.steps):
+        for verb, given in step.items():
+            stage = registry.resolve("stages", verb)
+            if permute_labels and "permute_labels" not in stage.Config.model_fields:
+                continue
+            place = folder / f"{index + 1}-{verb}"
+            fixed = {"permute_labels": True} if permute_labels else {}
+            config = step_config(verb, given, recipe, cohort=cohort, to=str(place), **fixed)
+            done.append(runs.read(place) if place.exists() else stage.run(config, progress=progress))
+    return done
+
+
+def _blocks(recipe: Recipe, steps: Sequence[Run], verdicts: Sequence[Verdict], folder: Path) -> list[dict[str, Any]]:
+    met = sum(verdict.met for verdict in verdicts)
+    simulated = recipe.cohort.path is None
+    closing = (
+        "The patients are simulated: the figures show that the method works as described, not how it does in a clinic."
+        if simulated
+        else "The patients are the user's own."
+    )
+    blocks: list[dict[str, Any]] = [
+        {
+            "kind": "text",
+            "title": "Summary",
+            "paragraphs": [
+                recipe.about,
+                f"{met} of {len(verdicts)} claims and controls held. {closing}",
+                f"Source: {recipe.source.paper}. It claims: {recipe.source.claim}.",
+            ],
+        },
+        {"kind": "claims", "title": "Claims and controls", "rows": [_claim_row(verdict) for verdict in verdicts]},
+    ]
+    for step in steps[-1:]:
+        inner = json.loads((Path(step.path) / "blocks.json").read_text(encoding="utf-8"))
+        for block in inner:
+            for image in block.get("images", ()):
+                image["png"] = str((Path(step.path) / image["png"]).relative_to(folder))
+        blocks += inner[1:] if inner and inner[0]["kind"] == "text" else inner
+    return blocks
+
+
+def _claim_row(verdict: Verdict) -> dict[str, Any]:
+    what = "with labels permuted, " if verdict.control else ""
+    found: Estimate = verdict.found
+    return {
+        "claim": f"{what}{verdict.expectation.key.replace('/', ': ')}",
+        "control": verdict.control,
+        "met": verdict.met,
+        "found": found.to_dict(),
+        "needed": verdict.expectation.needed,
+    }

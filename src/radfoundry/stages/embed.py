@@ -1,0 +1,57 @@
+"""`radfoundry embed`: a table of features, one row per series, from a frozen encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pydantic import Field
+
+from radfoundry import runs
+from radfoundry.config import Component, Settings
+from radfoundry.records import Estimate, Run
+
+
+class Config(Settings):
+    """What to embed and with which encoder."""
+
+    cohort: str = Field(description="cohort folder made by radfoundry ingest")
+    encoder: Component = Field(default=Component(name="vit3d-tiny"), description="encoder name or checkpoint path")
+    seed: int = Field(default=0, description="seed of the feature map's subsample")
+    to: str | None = Field(default=None, description="run folder to write")
+
+
+def run(config: Config, *, progress: Callable[[str, int, int], None] | None = None) -> Run:
+    """Embed every series that fits the encoder and write `embeddings.parquet` with keys and features."""
+    from radfoundry.data import cohort as cohorts
+    from radfoundry.nets import embedding
+    from radfoundry.tasks import pages
+
+    cohort = cohorts.open_cohort(config.cohort)
+    encoder = embedding.open_encoder(config.encoder)
+    table = embedding.embed(cohort, encoder, progress=progress)
+    with runs.writing("embed", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
+        writer.inputs.update(cohort=cohort.fingerprint, encoder=table.fingerprint, preparation=table.plan)
+        with runs.atomic(writer.folder / "embeddings.parquet") as partial:
+            table.frame().to_parquet(partial, index=False)
+        writer.metrics["series-embedded"] = _count(len(table.series), "counted")
+        writer.metrics["series-refused"] = _count(len(table.refused), "counted")
+        writer.notes += [f"series {key} left out: {reason}" for key, reason in table.refused]
+        blocks = [
+            {
+                "kind": "text",
+                "title": "Summary",
+                "paragraphs": [
+                    f"{len(table.series)} series of {len(cohort.patients)} patients were turned into "
+                    f"{table.vectors.shape[1]} features each by the encoder {table.encoder}."
+                ],
+            },
+            pages.people(cohort),
+            pages.feature_map(table, {}, title=f"Features of {table.encoder}", seed=config.seed),
+            pages.thumbnails(cohort, writer.folder),
+        ]
+        runs.write_json(writer.folder / "blocks.json", blocks)
+    return writer.finished
+
+
+def _count(value: int, method: str) -> Estimate:
+    return Estimate(value, value, value, method=method, n=value, note="a count, exact")

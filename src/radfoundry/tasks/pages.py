@@ -1,0 +1,171 @@
+"""What a report shows of answers and features, as plain blocks: tables, curves, maps and thumbnails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from radfoundry.nets.embedding import Embeddings
+from radfoundry.records import Cohort, Estimate, Predictions, Task
+from radfoundry.stats import auc, calibration
+
+Block = dict[str, Any]
+MOST_CURVE_POINTS = 200
+MOST_MAP_POINTS = 2000
+
+
+def people(cohort: Cohort, predictions: Predictions | None = None) -> Block:
+    """On whom: patients, exams and series, sites, ages and sexes, as counts."""
+    ages = [case.age_years for case in cohort.cases if case.age_years is not None]
+    sexes = [case.sex for case in cohort.cases if case.sex]
+    sites = sorted({case.site for case in cohort.cases if case.site})
+    items = [
+        ["patients", str(len(cohort.patients))],
+        ["exams", str(len(cohort))],
+        ["series", str(len(cohort.series))],
+        ["sites", f"{len(sites)} ({', '.join(sites[:6])})" if sites else "not stated"],
+        ["age, years", f"{min(ages):.0f} to {max(ages):.0f}, median {np.median(ages):.0f}" if ages else "not stated"],
+        ["sex", ", ".join(f"{sexes.count(name)} {name}" for name in sorted(set(sexes))) or "not stated"],
+        ["cohort fingerprint", cohort.fingerprint],
+    ]
+    if predictions is not None:
+        items.insert(2, ["exams tested", str(len(predictions))])
+    return {"kind": "facts", "title": "On whom", "items": items}
+
+
+def numbers(title: str, metrics: Mapping[str, Estimate], *, note: str = "") -> Block:
+    """A table of estimates, one per line, with how each was made and from how many patients."""
+    columns = [
+        {"key": "name", "label": "measure"},
+        {"key": "estimate", "label": "value (95 % interval)"},
+        {"key": "method", "label": "method"},
+        {"key": "n", "label": "n"},
+    ]
+    rows = [
+        {"name": label(name), "estimate": value.to_dict(), "method": value.method, "n": value.n}
+        for name, value in metrics.items()
+    ]
+    return {"kind": "table", "title": title, "note": note, "columns": columns, "rows": rows}
+
+
+def label(name: str) -> str:
+    """A metric's key as a person reads it."""
+    known = {
+        "auroc": "AUROC",
+        "auroc-bootstrap": "AUROC, bootstrap between patients",
+        "auroc-one-against-rest": "AUROC, one class against the rest, mean",
+        "brier": "Brier score (lower is better)",
+        "mae": "mean absolute error",
+        "r2": "R²",
+        "prevalence": "prevalence",
+        "trivial-auroc": "AUROC of a constant score",
+        "trivial-mae": "mean absolute error of the median",
+        "share-of-largest-class": "share of the largest class",
+    }
+    return known.get(name, name.replace("-", " "))
+
+
+def curves(named: Mapping[str, Predictions], task: Task) -> list[Block]:
+    """ROC with its band and calibration for yes-or-no questions; predicted against true for quantities."""
+    if task.kind == "regression":
+        return [
+            {
+                "kind": "agreement",
+                "title": f"Predicted against true: {name}",
+                "x": found.target.astype(float).tolist(),
+                "y": found.score.astype(float).tolist(),
+                "x_label": f"true {task.target}",
+                "y_label": f"predicted {task.target}",
+                "note": "Each point is an exam that the head never saw.",
+            }
+            for name, found in named.items()
+        ]
+    if task.kind != "binary":
+        return []
+    roc, reliability = [], []
+    for name, found in named.items():
+        drawn = auc.roc_curve(found)
+        keep = _thin(len(drawn.false_positive_rate))
+        roc.append(
+            {
+                "name": name,
+                **{
+                    key: np.asarray(getattr(drawn, key))[keep].tolist()
+                    for key in ("false_positive_rate", "sensitivity")
+                },
+                **{key: np.asarray(getattr(drawn, key))[keep].tolist() for key in ("low", "high")},
+                "estimate": auc.auroc(found).to_dict(),
+            }
+        )
+        bins = calibration.reliability(found)
+        reliability.append(
+            {
+                "name": name,
+                **{
+                    key: np.asarray(getattr(bins, key)).tolist()
+                    for key in ("predicted", "observed", "low", "high", "n")
+                },
+            }
+        )
+    return [
+        {"kind": "roc", "title": "ROC", "curves": roc, "note": "Bands are pointwise 95 % intervals."},
+        {"kind": "calibration", "title": "Calibration", "curves": reliability, "note": "Bars: Wilson 95 % intervals."},
+    ]
+
+
+def _thin(count: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, MOST_CURVE_POINTS)).round().astype(int))
+
+
+def feature_map(embeddings: Embeddings, truth: Mapping[str, Any], *, title: str, seed: int = 0) -> Block:
+    """The features of all series drawn in two principal directions, coloured by site, sequence and label."""
+    keep = np.arange(len(embeddings.series))
+    if len(keep) > MOST_MAP_POINTS:
+        keep = np.sort(np.random.default_rng(seed).choice(keep, MOST_MAP_POINTS, replace=False))
+    vectors = embeddings.vectors[keep].astype(float)
+    spread = vectors.std(axis=0)
+    scaled = (vectors - vectors.mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0)
+    left, sizes, _ = np.linalg.svd(scaled, full_matrices=False)
+    places = np.pad(left[:, :2] * sizes[:2], ((0, 0), (0, max(0, 2 - left.shape[1]))))
+    # The sign of a singular vector is arbitrary; fixing it keeps pages the same on every machine.
+    places *= np.where(np.abs(places).max(axis=0) == places.max(axis=0), 1, -1)
+    share = float((sizes[:2] ** 2).sum() / max((sizes**2).sum(), 1e-12))
+    chosen = [embeddings.series[index] for index in keep]
+    return {
+        "kind": "map",
+        "title": title,
+        "x": places[:, 0].round(4).tolist(),
+        "y": places[:, 1].round(4).tolist(),
+        "colours": {
+            "site": [series.site or "unknown" for series in chosen],
+            "sequence": [series.sequence or "unknown" for series in chosen],
+            "label": [str(truth.get(series.case, "no answer")) for series in chosen],
+        },
+        "note": f"Two principal components, {share:.0%} of the variance; one point per series.",
+    }
+
+
+def thumbnails(cohort: Cohort, folder: Path, *, most: int = 12) -> Block:
+    """Middle slices of the first series of the cohort, one patient after another, as small pictures."""
+    from radfoundry.data import summary
+
+    images = []
+    shown: list[Any] = []
+    for case in cohort.cases:
+        shown += case.series[: max(1, most // max(1, min(4, len(cohort))))]
+        if len(shown) >= most:
+            break
+    for index, series in enumerate(shown[:most]):
+        name = f"thumbnails/series-{index:02d}.png"
+        summary.write_thumbnail(series.load(), folder / name)
+        caption = " · ".join(part for part in (series.sequence or series.acquisition.modality, series.site) if part)
+        images.append({"png": name, "caption": caption or "unknown"})
+    return {
+        "kind": "thumbnails",
+        "title": "What the images look like",
+        "images": images,
+        "note": "Middle slice of each series, patient's right on the left of the picture.",
+    }
