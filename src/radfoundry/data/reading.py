@@ -28,8 +28,12 @@ FINDINGS = {
     "mixed-orientation": "export the series again; its slices do not lie in one direction",
     "too-few-slices": "set minimum_slices lower to read it as it is",
     "no-geometry": "set repair.geometry=image to read it as a 2D image without a place in the patient",
+    "affine-conflict": "set repair.affine=sform or qform after checking which one is right",
     "affine": "mend the header; its affine is singular or not finite",
     "shape": "mend the header; the pixel data do not have the stated shape",
+    "missing-groups": "export the file again; its functional groups do not describe every frame",
+    "mosaic": "export it as single slices, or keep the private header that counts the mosaic's slices",
+    "incomplete-volume": "export the missing images, or set repair.incomplete=drop",
     "limit": "raise the named limit if the file is to be trusted",
 }
 
@@ -39,18 +43,22 @@ class Repair:
     """What a reader may mend; by default nothing is mended and a faulty series is refused by name.
 
     gaps: `refuse` or `fill` (missing slices become linear blends of their neighbours) · spacing: `refuse`
-    or `resample` · duplicates: `refuse`, `first` or `last` · tilt: `refuse` or `resample` (sheared onto a
-    rectangular grid) · mixed: `refuse` or `largest` (keep the most frequent matrix size) ·
-    nan: `refuse` or `zero` · geometry: `refuse` or `image`.
+    or `resample` · duplicates: `refuse`, `first` or `last` · tilt: `refuse`, `resample` (sheared onto a
+    rectangular grid) or `keep` (no interpolation: the affine is oblique) · incomplete: `refuse` or `drop` (time
+    points or b-values that lack slices are left out) · mixed: `refuse` or `largest` (keep the most frequent matrix size) ·
+    nan: `refuse` or `zero` · geometry: `refuse` or `image` · affine: `refuse`, `sform` or `qform` (which of two
+    contradicting placements of a NIfTI file to believe).
     """
 
     gaps: str = "refuse"
     spacing: str = "refuse"
     duplicates: str = "refuse"
     tilt: str = "refuse"
+    incomplete: str = "refuse"
     mixed: str = "refuse"
     nan: str = "refuse"
     geometry: str = "refuse"
+    affine: str = "refuse"
     minimum_slices: int = 1
 
 

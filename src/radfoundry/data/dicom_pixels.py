@@ -1,0 +1,135 @@
+"""Stored pixels of one DICOM file: decoded, and turned into the values their header gives them."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from radfoundry.data import dicom_scan
+from radfoundry.data.dicom_header import UNCOMPRESSED, Instance, expected_bytes, refused
+from radfoundry.data.dicom_pydicom import quietly, read_dataset
+from radfoundry.data.sources import read_from
+
+PIXELS_LIMIT_BYTES = 8 << 30
+FRAME_LIMIT_BYTES = 1 << 29
+PROJECTIONS = frozenset(("CR", "DX", "MG", "RG", "XA", "RF", "IO", "PX", "DR"))
+COLOURS = frozenset(("RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420"))
+SYNTAX_NAMES = {
+    "1.2.840.10008.1.2.4.50": "JPEG baseline",
+    "1.2.840.10008.1.2.4.51": "JPEG extended",
+    "1.2.840.10008.1.2.4.57": "JPEG lossless",
+    "1.2.840.10008.1.2.4.70": "JPEG lossless",
+    "1.2.840.10008.1.2.4.80": "JPEG-LS lossless",
+    "1.2.840.10008.1.2.4.81": "JPEG-LS near-lossless",
+    "1.2.840.10008.1.2.4.90": "JPEG 2000 lossless",
+    "1.2.840.10008.1.2.4.91": "JPEG 2000",
+    "1.2.840.10008.1.2.5": "RLE",
+}
+
+
+def stored_pixels(instance: Instance, stream: BinaryIO) -> tuple[np.ndarray, Any]:
+    """The pixels as stored, (frames, rows, columns) or (frames, rows, columns, 3), and the data set if it was parsed.
+
+    Refused by name: `limit`, `truncated`, and `transfer-syntax` for a compression that cannot be undone here.
+    """
+    frame_bytes = expected_bytes(instance) // instance.frames
+    if frame_bytes > FRAME_LIMIT_BYTES or expected_bytes(instance) > PIXELS_LIMIT_BYTES:
+        size = f"{instance.rows} x {instance.columns} x {instance.frames} pixels"
+        raise refused("limit", f"promises {size}, more than the limit of pixel bytes", instance.source)
+    plain = _plain_pixels(instance, stream)
+    if plain is not None:
+        return plain, None
+    dataset = read_dataset(stream, instance.source, pixels=True)
+    return _decoded(instance, dataset), dataset
+
+
+def _plain_pixels(instance: Instance, stream: BinaryIO) -> np.ndarray | None:
+    """Uncompressed grey pixels straight from the file; None where pydicom has to be asked."""
+    syntax, bits = instance.transfer_syntax, instance.bits_allocated
+    if syntax not in (dicom_scan.IMPLICIT, "1.2.840.10008.1.2.1") or bits not in (8, 16) or instance.samples != 1:
+        return None
+    if instance.photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        return None
+    stream.seek(0)
+    data = read_from(stream, -1, instance.source)
+    try:
+        offset = dicom_scan.scan(data, frozenset()).pixel_offset
+    except (dicom_scan.ScanError, struct.error):
+        return None
+    implicit = syntax == dicom_scan.IMPLICIT
+    if offset < 0 or data[offset + 2 : offset + 4] != b"\x10\x00":
+        return None
+    offset += 8 if implicit else 12
+    count = instance.rows * instance.columns * instance.frames
+    if len(data) - offset < count * bits // 8:
+        raise refused("truncated", "the pixel data end early", instance.source)
+    kind = np.dtype(f"<{'i' if instance.signed else 'u'}{bits // 8}")
+    pixels = np.frombuffer(data, dtype=kind, count=count, offset=offset)
+    return pixels.reshape(instance.frames, instance.rows, instance.columns)
+
+
+def _decoded(instance: Instance, dataset: Any) -> np.ndarray:
+    import pydicom.pixels
+
+    syntax = instance.transfer_syntax or ""
+    finding = "truncated" if syntax in UNCOMPRESSED else "transfer-syntax"
+    name = SYNTAX_NAMES.get(syntax, "an unknown encoding")
+    what = "the pixel data are damaged" if syntax in UNCOMPRESSED else f"pixels in {name} ({syntax}) cannot be decoded"
+    _quiet_gdcm()
+    with quietly(instance.source, finding=finding, what=what):
+        pixels = dataset.pixel_array
+        if instance.photometric == "PALETTE COLOR":
+            pixels = pydicom.pixels.apply_color_lut(pixels, dataset)[..., :3]
+    shape = (instance.frames, instance.rows, instance.columns)
+    if pixels.shape not in (shape, shape[1:], (*shape, 3), (*shape[1:], 3)):
+        raise refused("shape", f"decoded pixels have shape {pixels.shape}, the header says {shape}", instance.source)
+    return pixels.reshape(*shape, 3) if pixels.shape[-1] == 3 and pixels.ndim > len(shape[1:]) else pixels.reshape(shape)
+
+
+def _quiet_gdcm() -> None:
+    try:
+        import gdcm
+    except ImportError:
+        return
+    for switch in ("WarningOff", "ErrorOff", "DebugOff"):
+        getattr(gdcm.Trace, switch)()
+
+
+def inverted(pixels: np.ndarray, instance: Instance) -> np.ndarray:
+    """Bright for dark: what MONOCHROME1 asks for, so that more attenuation or signal is always brighter."""
+    bits = instance.bits_stored or instance.bits_allocated
+    mirror = -1 if instance.signed else (1 << bits) - 1
+    wide = mirror - pixels.astype(np.int32)
+    return wide.astype(pixels.dtype) if wide.min() >= np.iinfo(pixels.dtype).min else wide
+
+
+def modality_table(pixels: np.ndarray, dataset: Any, source: str) -> np.ndarray:
+    """Stored values through the modality lookup table, where the header has one instead of a slope."""
+    import pydicom.pixels
+
+    with quietly(source, what="the modality lookup table cannot be applied"):
+        return pydicom.pixels.apply_modality_lut(pixels, dataset)
+
+
+def windowed(pixels: np.ndarray, dataset: Any, source: str) -> np.ndarray:
+    """Values through the display window or lookup table that the header proposes."""
+    import pydicom.pixels
+
+    with quietly(source, what="the display window cannot be applied"):
+        return pydicom.pixels.apply_voi_lut(pixels, dataset).astype(np.float32)
+
+
+def fitting_type(pixels: np.ndarray, slope: float, intercept: float) -> np.dtype:
+    """The smallest type that holds rescaled values exactly: whole numbers where they stay whole, else float32."""
+    if pixels.dtype.kind == "f" or slope != int(slope) or intercept != int(intercept):
+        return np.dtype(np.float32)
+    low, high = (slope * float(bound) + intercept for bound in (pixels.min(), pixels.max()))
+    low, high = min(low, high), max(low, high)
+    for kind in (np.uint8, np.int16, np.int32):
+        if pixels.dtype.itemsize > np.dtype(kind).itemsize:
+            continue
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            return np.dtype(kind)
+    return np.dtype(np.float32)
