@@ -1,0 +1,334 @@
+"""From single slices to one grid: order, channels, spacing and the affine, with every irregularity named."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from radfoundry.data.dicom_header import Instance, refused
+from radfoundry.data.reading import Repair
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+POSITION_TOLERANCE_MM = 0.05
+POSITION_TOLERANCE_SHARE = 0.01
+TILT_TOLERANCE_DEG = 0.1
+SAME_POSITION_MM = 0.01
+ORIENTATION_TOLERANCE = 2e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """One slice of one file: its header record, which file, which frame of it and, in a mosaic, which tile."""
+
+    instance: Instance
+    file: int
+    frame: int = 0
+    tile: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """Planes in order: `planes[channel][slice]`, the exact affine (LPS to RAS done), and what was mended.
+
+    `distances_mm` are the slices' places along the third axis, in units of its affine column from the first.
+    """
+
+    planes: list[list[Plane]]
+    affine: np.ndarray
+    offsets: np.ndarray
+    repairs: tuple[str, ...]
+    tilt_mm: np.ndarray
+    channels: tuple[str, ...]
+
+
+def stack(planes: Sequence[Plane], repair: Repair, where: str) -> Stack:
+    """Order planes into channels and slices and fit their affine; irregular ones are refused unless repaired."""
+    planes, mended = _one_matrix(list(planes), repair, where)
+    _check_geometry(planes, where)
+    row_axis, column_axis, normal = axes_of(planes[0].instance)
+    along = np.array([np.dot(normal, _position(plane)) for plane in planes])
+    columns = _same_place(planes, along)
+    columns, dropped = _without_duplicates(columns, repair, where)
+    channels, incomplete = _channels(columns, repair, where)
+    first = channels[0]
+    affine, offsets, tilt_mm, uneven = _fit(first, (row_axis, column_axis, normal), repair, where)
+    repairs = tuple(name for name in (mended, dropped, incomplete, *uneven) if name)
+    return Stack(channels, affine, offsets, repairs, tilt_mm, channel_names(channels))
+
+
+def axes_of(instance: Instance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unit vectors in LPS along a row, along a column, and the normal of the right-hand rule."""
+    values = np.array(instance.orientation, dtype=float)
+    row = values[:3] / np.linalg.norm(values[:3])
+    column = values[3:] - row * np.dot(row, values[3:])
+    column /= np.linalg.norm(column)
+    return row, column, np.cross(row, column)
+
+
+def _position(plane: Plane) -> np.ndarray:
+    return np.array(plane.instance.position, dtype=float)
+
+
+def well_oriented(orientation: tuple[float, ...] | None) -> bool:
+    """Whether six numbers are two perpendicular unit vectors, as the standard demands."""
+    if orientation is None or len(orientation) != 6:
+        return False
+    row, column = np.array(orientation[:3]), np.array(orientation[3:])
+    lengths = np.array([row @ row, column @ column])
+    return bool(np.all(np.abs(lengths - 1) < 0.02) and abs(row @ column) < 0.01)
+
+
+def _one_matrix(planes: list[Plane], repair: Repair, where: str) -> tuple[list[Plane], str]:
+    sizes = Counter((p.instance.rows, p.instance.columns, p.instance.pixel_spacing) for p in planes)
+    if len(sizes) == 1:
+        return planes, ""
+    if repair.mixed != "largest":
+        told = ", ".join(f"{count} of {size[1]} x {size[0]}" for size, count in sizes.most_common(4))
+        raise refused("mixed-matrix", f"slices differ in matrix or pixel size ({told})", where)
+    kept = max(sizes, key=lambda size: (sizes[size], size[0] * size[1]))
+    chosen = [p for p in planes if (p.instance.rows, p.instance.columns, p.instance.pixel_spacing) == kept]
+    return chosen, "mixed-matrix"
+
+
+def _check_geometry(planes: Sequence[Plane], where: str) -> None:
+    first = planes[0].instance
+    for plane in planes:
+        item = plane.instance
+        if item.position is None or len(item.position) != 3 or item.orientation is None or len(item.orientation) != 6:
+            raise refused("no-geometry", "states no position in the patient", where)
+        if np.abs(np.subtract(item.orientation, first.orientation or ())).max() > ORIENTATION_TOLERANCE:
+            raise refused("mixed-orientation", "slices of one file point in different directions", where)
+    if not well_oriented(first.orientation):
+        raise refused("affine", "the image orientation is not two perpendicular unit vectors", where)
+    spacing = first.pixel_spacing
+    if spacing is None or len(spacing) != 2 or min(spacing) <= 0:
+        raise refused("no-geometry", "states no distance between pixels", where)
+
+
+def _same_place(planes: Sequence[Plane], along: np.ndarray) -> list[list[Plane]]:
+    """Planes gathered by their place along the normal, in the direction of the normal."""
+    order = np.argsort(along, kind="stable")
+    columns: list[list[Plane]] = []
+    last = -math.inf
+    for index in order:
+        if along[index] - last > SAME_POSITION_MM:
+            columns.append([])
+            last = float(along[index])
+        columns[-1].append(planes[index])
+    return columns
+
+
+def _moment(plane: Plane) -> tuple[int | float | str, ...]:
+    """What orders the images of one place in time: temporal position, then the order of acquisition."""
+    item = plane.instance
+    return (
+        item.temporal_position or 0,
+        item.instance_number if item.instance_number is not None else math.inf,
+        item.acquisition_number or 0,
+        item.acquisition_time or "",
+        plane.file,
+        plane.frame,
+    )
+
+
+def _identity(plane: Plane) -> tuple[object, ...]:
+    """Two planes of one place with the same identity are one image sent twice."""
+    item = plane.instance
+    if plane.frame or item.enhanced:
+        return (item.sop_uid, plane.frame)
+    return (
+        item.instance_number,
+        item.acquisition_number,
+        item.temporal_position,
+        item.b_value,
+        item.gradient,
+        item.trigger_time,
+        item.acquisition_time,
+        item.content_time,
+    )
+
+
+def _without_duplicates(
+    columns: list[list[Plane]], repair: Repair, where: str
+) -> tuple[list[list[Plane]], str]:
+    counts = Counter(len(column) for column in columns)
+    usual = counts.most_common(1)[0][0]
+    repeated = sum(len(column) - len(_unique(column, "first")) for column in columns)
+    lone = usual == 1 and len(counts) > 1 and not repeated
+    if not repeated and not lone:
+        return columns, ""
+    if repair.duplicates not in ("first", "last"):
+        several = sum(len(column) > 1 for column in columns)
+        raise refused("duplicate-slices", f"{several} of {len(columns)} slice positions occur more than once", where)
+    kept = [_unique(column, repair.duplicates) for column in columns]
+    if lone:
+        pick = 0 if repair.duplicates == "first" else -1
+        kept = [[sorted(column, key=_moment)[pick]] for column in kept]
+    return kept, "duplicate-slices"
+
+
+def _unique(column: list[Plane], keep: str) -> list[Plane]:
+    ordered = sorted(column, key=_moment, reverse=keep == "last")
+    seen: dict[object, Plane] = {}
+    uids: set[tuple[object, ...]] = set()
+    for plane in ordered:
+        uid = (plane.instance.sop_uid or plane.file, plane.frame, plane.tile)
+        if uid not in uids and _identity(plane) not in seen:
+            seen[_identity(plane)] = plane
+        uids.add(uid)
+    return sorted(seen.values(), key=_moment)
+
+
+def _contents(plane: Plane) -> tuple[object, ...]:
+    """What all slices of one channel must share."""
+    item = plane.instance
+    return (item.temporal_position, item.b_value, item.gradient, item.echo_time_ms, item.image_type)
+
+
+def _channels(columns: list[list[Plane]], repair: Repair, where: str) -> tuple[list[list[Plane]], str]:
+    """Turn `columns[slice]` into `channels[channel][slice]`, the same contents in every slice of a channel."""
+    counts = [len(column) for column in columns]
+    ordered = [sorted(column, key=_moment) for column in columns]
+    if min(counts) == max(counts) and _consistent(ordered):
+        return _transposed(ordered), ""
+    by_contents = [sorted(column, key=lambda plane: (repr(_contents(plane)), _moment(plane))) for column in columns]
+    if min(counts) == max(counts) and _consistent(by_contents):
+        return sorted(_transposed(by_contents), key=lambda channel: min(map(_moment, channel))), ""
+    if repair.incomplete != "drop":
+        what = f"{min(counts)} to {max(counts)} images at each of {len(counts)} slice positions do not form whole volumes"
+        raise refused("incomplete-volume", what, where)
+    kept = _common(ordered)
+    if not kept or not kept[0]:
+        raise refused("incomplete-volume", "no volume is complete", where)
+    return _transposed(kept), "incomplete-volume"
+
+
+def _transposed(columns: list[list[Plane]]) -> list[list[Plane]]:
+    return [list(channel) for channel in zip(*columns, strict=True)]
+
+
+def _consistent(columns: list[list[Plane]]) -> bool:
+    return all(
+        len({_contents(column[index]) for column in columns}) == 1 for index in range(min(len(c) for c in columns))
+    )
+
+
+def _common(columns: list[list[Plane]]) -> list[list[Plane]]:
+    """At every place only the contents that occur equally often at all places, else the first few of each."""
+    tallies = [Counter(map(_contents, column)) for column in columns]
+    if len(set().union(*tallies)) > 1:
+        allowed = {key: min(tally[key] for tally in tallies) for key in tallies[0]}
+    else:
+        allowed = {next(iter(tallies[0])): min(len(column) for column in columns)}
+    kept = []
+    for column in columns:
+        left = dict(allowed)
+        chosen = []
+        for plane in column:
+            if left.get(_contents(plane), 0) > 0:
+                left[_contents(plane)] -= 1
+                chosen.append(plane)
+        kept.append(chosen)
+    return kept if _consistent(kept) else []
+
+
+def _fit(
+    planes: list[Plane], axes: tuple[np.ndarray, np.ndarray, np.ndarray], repair: Repair, where: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
+    """The affine of the first channel, slice offsets in steps, the in-plane drift per step, and what was mended."""
+    row_axis, column_axis, normal = axes
+    positions = np.array([_position(plane) for plane in planes])
+    spacing = planes[0].instance.pixel_spacing or (0.0, 0.0)
+    repairs: list[str] = []
+    if len(planes) == 1:
+        step = normal * _single_thickness(planes[0].instance, repair, where, repairs)
+        offsets = np.zeros(1)
+    else:
+        step, offsets = _step(positions, normal, repair, where, repairs)
+    drift = step - normal * np.dot(step, normal)
+    angle = math.degrees(math.atan2(float(np.linalg.norm(drift)), abs(float(np.dot(step, normal)))))
+    tilt_mm = np.zeros(2)
+    if angle > TILT_TOLERANCE_DEG:
+        if repair.tilt not in ("resample", "keep"):
+            raise refused("gantry-tilt", f"slices are sheared by {angle:.2f} degrees", where)
+        repairs.append("gantry-tilt")
+        if repair.tilt == "resample":
+            tilt_mm = np.array([np.dot(drift, row_axis), np.dot(drift, column_axis)])
+            step = step - drift
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1], affine[:3, 2] = row_axis * spacing[1], column_axis * spacing[0], step
+    affine[:3, 3] = positions[0]
+    return LPS_TO_RAS @ affine, offsets, tilt_mm, tuple(repairs)
+
+
+def _single_thickness(item: Instance, repair: Repair, where: str, repairs: list[str]) -> float:
+    thickness = item.spacing_between_slices or item.slice_thickness
+    if thickness and thickness > 0:
+        return thickness
+    if repair.geometry != "image":
+        raise refused("no-geometry", "a single slice that states no thickness", where)
+    repairs.append("no-geometry")
+    return 1.0
+
+
+def _step(
+    positions: np.ndarray, normal: np.ndarray, repair: Repair, where: str, repairs: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The vector from one slice to the next and each slice's offset in steps."""
+    span = positions[-1] - positions[0]
+    length = float(np.dot(span, normal))
+    distances = (positions - positions[0]) @ normal
+    gaps = np.diff(distances)
+    even = length / (len(positions) - 1)
+    tolerance = POSITION_TOLERANCE_MM + POSITION_TOLERANCE_SHARE * even
+    line = positions[0] + np.outer(distances / length, span)
+    if np.abs(positions - line).max() > tolerance:
+        raise refused("uneven-spacing", "the slices do not lie on one straight line", where)
+    if np.abs(distances - even * np.arange(len(positions))).max() <= tolerance:
+        return span / (len(positions) - 1), np.arange(len(positions), dtype=float)
+    usual = float(np.median(gaps)) if np.median(gaps) < 1.5 * gaps.min() else float(gaps.min())
+    multiples = gaps / usual
+    is_gap = bool(np.all(np.abs(gaps - usual * np.round(multiples)) <= tolerance) and multiples.max() > 1.5)
+    if is_gap:
+        steps = np.concatenate([[0.0], np.cumsum(np.round(multiples))])
+        if repair.gaps != "fill":
+            missing = int(steps[-1]) + 1 - len(positions)
+            raise refused("slice-gap", f"{missing} slices are missing between {len(positions)} others", where)
+        repairs.append("slice-gap")
+        return span / steps[-1], steps
+    if repair.spacing != "resample":
+        raise refused(
+            "uneven-spacing", f"distances between slices run from {gaps.min():.3f} to {gaps.max():.3f} mm", where
+        )
+    repairs.append("uneven-spacing")
+    count = max(1, round(length / usual))
+    return span / count, distances / length * count
+
+
+def channel_names(channels: list[list[Plane]]) -> tuple[str, ...]:
+    """What tells the channels apart, for example `b=1000 s/mm2` or `time 3`; numbered where nothing does."""
+    if len(channels) == 1:
+        return ()
+    items = [channel[0].instance for channel in channels]
+    labels = [""] * len(items)
+    for name, form in (("b_value", "b={:g} s/mm2"), ("echo_time_ms", "echo {:g} ms"), ("temporal_position", "time {}")):
+        values = [getattr(item, name) for item in items]
+        if len(set(values)) > 1:
+            labels = [
+                " ".join(filter(None, (label, form.format(value) if value is not None else f"no {name}")))
+                for label, value in zip(labels, values, strict=True)
+            ]
+    if len({item.image_type for item in items}) > 1:
+        labels = [f"{'/'.join((item.image_type or ())[2:])} {label}".strip() for label, item in zip(labels, items, strict=True)]
+    if len(set(labels)) == len(labels):
+        return tuple(labels)
+    return tuple(f"{label} #{index + 1}".strip() if label else f"time {index + 1}" for index, label in enumerate(labels))
+
+
+def shifted(plane: Plane, **changes: object) -> Plane:
+    """A plane with another header record."""
+    return replace(plane, instance=replace(plane.instance, **changes))  # ty: ignore[invalid-argument-type]
