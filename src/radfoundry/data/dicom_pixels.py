@@ -85,7 +85,9 @@ def _decoded(instance: Instance, dataset: Any) -> np.ndarray:
     shape = (instance.frames, instance.rows, instance.columns)
     if pixels.shape not in (shape, shape[1:], (*shape, 3), (*shape[1:], 3)):
         raise refused("shape", f"decoded pixels have shape {pixels.shape}, the header says {shape}", instance.source)
-    return pixels.reshape(*shape, 3) if pixels.shape[-1] == 3 and pixels.ndim > len(shape[1:]) else pixels.reshape(shape)
+    return (
+        pixels.reshape(*shape, 3) if pixels.shape[-1] == 3 and pixels.ndim > len(shape[1:]) else pixels.reshape(shape)
+    )
 
 
 def _quiet_gdcm() -> None:

@@ -27,6 +27,7 @@ from radfoundry.data.sources import open_source
 from radfoundry.records import InputError
 from radfoundry.volume import Volume
 
+NO_REPAIR = Repair()
 QUANTITATIVE = frozenset(("CT", "PT", "NM"))
 UNSUPPORTED = {
     "1.2.840.10008.5.1.4.1.1.66.4": "segmentation objects",
@@ -89,7 +90,7 @@ def _place(clusters: list[list[Instance]], instance: Instance) -> None:
 
 
 def load_series(
-    instances: Sequence[Instance], *, repair: Repair = Repair(), keep_text: bool = False, window: bool = False
+    instances: Sequence[Instance], *, repair: Repair = NO_REPAIR, keep_text: bool = False, window: bool = False
 ) -> ReadSeries:
     """One group of `group_instances` as a volume (C, I, J, K) in RAS mm.
 

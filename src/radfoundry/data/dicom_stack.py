@@ -152,9 +152,7 @@ def _identity(plane: Plane) -> tuple[object, ...]:
     )
 
 
-def _without_duplicates(
-    columns: list[list[Plane]], repair: Repair, where: str
-) -> tuple[list[list[Plane]], str]:
+def _without_duplicates(columns: list[list[Plane]], repair: Repair, where: str) -> tuple[list[list[Plane]], str]:
     counts = Counter(len(column) for column in columns)
     usual = counts.most_common(1)[0][0]
     repeated = sum(len(column) - len(_unique(column, "first")) for column in columns)
@@ -199,7 +197,9 @@ def _channels(columns: list[list[Plane]], repair: Repair, where: str) -> tuple[l
     if min(counts) == max(counts) and _consistent(by_contents):
         return sorted(_transposed(by_contents), key=lambda channel: min(map(_moment, channel))), ""
     if repair.incomplete != "drop":
-        what = f"{min(counts)} to {max(counts)} images at each of {len(counts)} slice positions do not form whole volumes"
+        what = (
+            f"{min(counts)} to {max(counts)} images at each of {len(counts)} slice positions do not form whole volumes"
+        )
         raise refused("incomplete-volume", what, where)
     kept = _common(ordered)
     if not kept or not kept[0]:
@@ -323,10 +323,15 @@ def channel_names(channels: list[list[Plane]]) -> tuple[str, ...]:
                 for label, value in zip(labels, values, strict=True)
             ]
     if len({item.image_type for item in items}) > 1:
-        labels = [f"{'/'.join((item.image_type or ())[2:])} {label}".strip() for label, item in zip(labels, items, strict=True)]
+        labels = [
+            f"{'/'.join((item.image_type or ())[2:])} {label}".strip()
+            for label, item in zip(labels, items, strict=True)
+        ]
     if len(set(labels)) == len(labels):
         return tuple(labels)
-    return tuple(f"{label} #{index + 1}".strip() if label else f"time {index + 1}" for index, label in enumerate(labels))
+    return tuple(
+        f"{label} #{index + 1}".strip() if label else f"time {index + 1}" for index, label in enumerate(labels)
+    )
 
 
 def shifted(plane: Plane, **changes: object) -> Plane:

@@ -45,7 +45,8 @@ class Repair:
     gaps: `refuse` or `fill` (missing slices become linear blends of their neighbours) · spacing: `refuse`
     or `resample` · duplicates: `refuse`, `first` or `last` · tilt: `refuse`, `resample` (sheared onto a
     rectangular grid) or `keep` (no interpolation: the affine is oblique) · incomplete: `refuse` or `drop` (time
-    points or b-values that lack slices are left out) · mixed: `refuse` or `largest` (keep the most frequent matrix size) ·
+    points or b-values that lack slices are left out) · mixed: `refuse` or `largest` (keep the most frequent
+    matrix size) ·
     nan: `refuse` or `zero` · geometry: `refuse` or `image` · affine: `refuse`, `sform` or `qform` (which of two
     contradicting placements of a NIfTI file to believe).
     """
