@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, NoReturn, cast
+from typing import IO, BinaryIO, NoReturn, cast
 
 from radfoundry.data.sniffing import HEAD_BYTES, kind_of_bytes
 from radfoundry.records import InputError
@@ -183,10 +183,10 @@ def _plain(stream: BinaryIO, where: str) -> BinaryIO:
     stream.seek(0)
     unpackers = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
     unpack = unpackers.get(head[:2])
-    return stream if unpack is None else _spool(cast("BinaryIO", unpack(stream)), TOTAL_LIMIT_BYTES, where)
+    return stream if unpack is None else _spool(unpack(stream), TOTAL_LIMIT_BYTES, where)
 
 
-def _spool(stream: BinaryIO, limit: int, where: str) -> BinaryIO:
+def _spool(stream: IO[bytes], limit: int, where: str) -> BinaryIO:
     """The bytes of a stream in memory, or on disk when there are many; more than `limit` are refused."""
     spool = tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115 - the caller closes it
     remaining = limit + 1

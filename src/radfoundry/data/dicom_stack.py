@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,12 @@ POSITION_TOLERANCE_SHARE = 0.01
 TILT_TOLERANCE_DEG = 0.1
 SAME_POSITION_MM = 0.01
 ORIENTATION_TOLERANCE = 2e-3
+CHANNEL_LABELS: tuple[tuple[str, Callable[[Any], str]], ...] = (
+    ("image_type", lambda words: "/".join(words[2:])),
+    ("b_value", "b={:g} s/mm2".format),
+    ("echo_time_ms", "echo {:g} ms".format),
+    ("temporal_position", "time {}".format),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -315,25 +322,11 @@ def channel_names(channels: list[list[Plane]]) -> tuple[str, ...]:
         return ()
     items = [channel[0].instance for channel in channels]
     labels = [""] * len(items)
-    for name, form in (("b_value", "b={:g} s/mm2"), ("echo_time_ms", "echo {:g} ms"), ("temporal_position", "time {}")):
+    for name, form in CHANNEL_LABELS:
         values = [getattr(item, name) for item in items]
-        if len(set(values)) > 1:
-            labels = [
-                " ".join(filter(None, (label, form.format(value) if value is not None else f"no {name}")))
-                for label, value in zip(labels, values, strict=True)
-            ]
-    if len({item.image_type for item in items}) > 1:
-        labels = [
-            f"{'/'.join((item.image_type or ())[2:])} {label}".strip()
-            for label, item in zip(labels, items, strict=True)
-        ]
+        if len(set(values)) > 1 and len(set(labels)) < len(labels):
+            added = [form(value) if value is not None else f"no {name}" for value in values]
+            labels = [f"{label} {word}".strip() for label, word in zip(labels, added, strict=True)]
     if len(set(labels)) == len(labels):
         return tuple(labels)
-    return tuple(
-        f"{label} #{index + 1}".strip() if label else f"time {index + 1}" for index, label in enumerate(labels)
-    )
-
-
-def shifted(plane: Plane, **changes: object) -> Plane:
-    """A plane with another header record."""
-    return replace(plane, instance=replace(plane.instance, **changes))  # ty: ignore[invalid-argument-type]
+    return tuple(f"{label} #{number}" if label else f"time {number}" for number, label in enumerate(labels, start=1))

@@ -221,10 +221,11 @@ def _header(acquired: Acquisition, identity: Identity, *, number: int) -> Any:
 def new_dataset(sop_class: str, sop_uid: str) -> Any:
     """An empty data set with its file meta group."""
     from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import UID
 
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, sop_uid
-    meta.TransferSyntaxUID, meta.ImplementationClassUID = EXPLICIT_LITTLE, IMPLEMENTATION
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(sop_class), UID(sop_uid)
+    meta.TransferSyntaxUID, meta.ImplementationClassUID = UID(EXPLICIT_LITTLE), UID(IMPLEMENTATION)
     meta.ImplementationVersionName = "RADFOUNDRY"
     dataset = Dataset()
     dataset.file_meta = meta
