@@ -110,11 +110,15 @@ def plan(recipe: Recipe) -> list[str]:
 
 
 def run(recipe: Recipe, *, name: str, scale: str, to: str | Path, progress: Progress | None = None) -> Run:
-    """Run a recipe at a scale into the folder `to`; steps that are already finished there are kept.
+    """Run a recipe at one of its scales into the folder `to`; see `run_scaled`."""
+    return run_scaled(scaled(recipe, scale), name=name, scale=scale, to=to, progress=progress)
+
+
+def run_scaled(recipe: Recipe, *, name: str, scale: str, to: str | Path, progress: Progress | None = None) -> Run:
+    """Run a recipe that is already at its scale; steps that are finished in the folder `to` are kept.
 
     Refuses a folder that holds another recipe's or other settings' work.
     """
-    recipe = scaled(recipe, scale)
     plan(recipe)
     folder = Path(to)
     asked = {"recipe": name, "scale": scale, "settings": recipe.model_dump(mode="json")}

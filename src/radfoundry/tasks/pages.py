@@ -10,7 +10,7 @@ import numpy as np
 
 from radfoundry.nets.embedding import Embeddings
 from radfoundry.records import Cohort, Estimate, Predictions, Task
-from radfoundry.stats import auc, calibration
+from radfoundry.stats import auc, calibration, roc
 
 Block = dict[str, Any]
 MOST_CURVE_POINTS = 200
@@ -85,11 +85,11 @@ def curves(named: Mapping[str, Predictions], task: Task) -> list[Block]:
         ]
     if task.kind != "binary":
         return []
-    roc, reliability = [], []
+    roc_curves, reliability = [], []
     for name, found in named.items():
-        drawn = auc.roc_curve(found)
+        drawn = roc.roc_curve(found)
         keep = _thin(len(drawn.false_positive_rate))
-        roc.append(
+        roc_curves.append(
             {
                 "name": name,
                 **{
@@ -100,18 +100,11 @@ def curves(named: Mapping[str, Predictions], task: Task) -> list[Block]:
                 "estimate": auc.auroc(found).to_dict(),
             }
         )
-        bins = calibration.reliability(found)
-        reliability.append(
-            {
-                "name": name,
-                **{
-                    key: np.asarray(getattr(bins, key)).tolist()
-                    for key in ("predicted", "observed", "low", "high", "n")
-                },
-            }
-        )
+        bins = calibration.reliability_curve(found)
+        drawn_bins = {key: np.asarray(getattr(bins, key)).tolist() for key in ("predicted", "observed", "low", "high")}
+        reliability.append({"name": name, **drawn_bins, "n": bins.count.tolist()})
     return [
-        {"kind": "roc", "title": "ROC", "curves": roc, "note": "Bands are pointwise 95 % intervals."},
+        {"kind": "roc", "title": "ROC", "curves": roc_curves, "note": "Bands are pointwise 95 % intervals."},
         {"kind": "calibration", "title": "Calibration", "curves": reliability, "note": "Bars: Wilson 95 % intervals."},
     ]
 

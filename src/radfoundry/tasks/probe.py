@@ -199,6 +199,21 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
         pd.DataFrame(columns).to_parquet(partial, index=False)
 
 
+def read_predictions(path: str | Path) -> Predictions:
+    """The predictions `write_predictions` wrote."""
+    import pandas as pd
+
+    table = pd.read_parquet(path)
+    scores = table[[name for name in table.columns if name.startswith("score")]].to_numpy(float)
+    return Predictions.of(
+        table["target"].to_numpy(),
+        scores[:, 0] if scores.shape[1] == 1 else scores,
+        patient=table["patient"].to_numpy(str),
+        site=table["site"].to_numpy(str),
+        case=table["case"].to_numpy(str),
+    )
+
+
 def save_head(probe: Probe, folder: Path, *, task: Task, encoder: str, fingerprint: str) -> None:
     """Write the fitted head as `head.safetensors` with what it answers and which encoder it needs inside."""
     from safetensors.numpy import save_file

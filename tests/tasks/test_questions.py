@@ -1,0 +1,53 @@
+"""Questions settle their kind from the labels, and refuse labels that answer nothing."""
+
+import math
+
+import pytest
+
+from radfoundry.records import Case, Cohort, InputError
+from radfoundry.tasks import questions
+
+
+def cohort(values, name="finding"):
+    return Cohort(tuple(Case(f"c{i}", f"p{i}", labels={} if v is None else {name: v}) for i, v in enumerate(values)))
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "coded"),
+    [
+        ([0, 1, 1], "binary", [0, 1, 1]),
+        (["yes", "no", "yes"], "binary", [1, 0, 1]),
+        (["positive", "negative"], "binary", [1, 0]),
+        (["b", "a", "c", "a"], "multiclass", [1, 0, 2, 0]),
+        ([True, False], "binary", [1, 0]),
+    ],
+)
+def test_kinds_and_codes(values, kind, coded):
+    task, truth = questions.answers(cohort(values), questions.classify(target="finding"))
+    assert task.kind == kind and list(truth.values()) == coded
+
+
+def test_unanswered_cases_are_left_out():
+    _, truth = questions.answers(cohort([1.5, None, math.nan, 2.5]), questions.regress(target="finding"))
+    assert truth == {"c0": 1.5, "c3": 2.5}
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "said"),
+    [
+        ([None, None], questions.classify(target="finding"), "no case has it"),
+        ([1, 1, 1], questions.classify(target="finding"), "all 3 cases have the same value 1"),
+        (["a", "b"], questions.regress(target="finding"), "not a number"),
+        ([1.0, math.inf], questions.regress(target="finding"), "not finite"),
+        (list(range(30)), questions.classify(target="finding"), "too many classes"),
+    ],
+)
+def test_labels_that_answer_nothing_are_refused(values, task, said):
+    with pytest.raises(InputError, match=said):
+        questions.answers(cohort(values), task)
+
+
+def test_age_sex_and_site_may_be_asked_without_a_label_table():
+    people = Cohort((Case("a", "p", age_years=30.0), Case("b", "q", age_years=60.0)))
+    _, truth = questions.answers(people, questions.age())
+    assert truth == {"a": 30.0, "b": 60.0}
