@@ -193,7 +193,9 @@ def patient_strata(data: Predictions) -> np.ndarray:
     """(n,) 1 for every row of a patient with any positive row, else 0; for classes, the patient's largest class."""
     group, count = clusters(data.patient)
     target = data.target.reshape(len(data), -1)
-    _, codes = np.unique(target, return_inverse=True)
+    kinds, codes = np.unique(target, return_inverse=True)
+    if len(kinds) > 20:
+        raise InputError(f"the target has {len(kinds)} values, too many to stratify by", remedy="drop 'stratified'")
     largest = np.zeros(count, int)
     np.maximum.at(largest, group, codes.reshape(target.shape).max(axis=1))
     return largest[group]
