@@ -183,7 +183,7 @@ def _plain(stream: BinaryIO, where: str) -> BinaryIO:
     stream.seek(0)
     unpackers = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
     unpack = unpackers.get(head[:2])
-    return stream if unpack is None else _spool(unpack(stream), TOTAL_LIMIT_BYTES, where)
+    return stream if unpack is None else _spool(cast("IO[bytes]", unpack(stream)), TOTAL_LIMIT_BYTES, where)
 
 
 def _spool(stream: IO[bytes], limit: int, where: str) -> BinaryIO:

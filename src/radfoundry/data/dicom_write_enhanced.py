@@ -6,22 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from radfoundry.data.dicom_write import (
-    ENHANCED_CLASSES,
-    Identity,
-    Quantised,
+from radfoundry.data.dicom_identity import Identity, uid
+from radfoundry.data.dicom_numbers import Quantised, decimal, quantised
+from radfoundry.data.dicom_write_header import (
     SliceGeometry,
     b_value_of,
-    decimal,
     describe,
     identify,
     new_dataset,
     put_pixels,
-    quantised,
-    uid,
 )
 from radfoundry.records import Acquisition, InputError
 from radfoundry.volume import Volume
+
+ENHANCED_CLASSES = {"MR": "1.2.840.10008.5.1.4.1.1.4.1", "CT": "1.2.840.10008.5.1.4.1.1.2.1"}
 
 
 def enhanced_dataset(volume: Volume, geometry: SliceGeometry, acquired: Acquisition, identity: Identity) -> Any:

@@ -87,7 +87,7 @@ def hidden(name: str) -> bool:
     >>> hidden(".DS_Store"), hidden("__MACOSX"), hidden("brain.nii")
     (True, True, False)
     """
-    return name.startswith(".") or name == "__MACOSX"
+    return (name.startswith(".") and name.strip(".") != "") or name == "__MACOSX"
 
 
 def _file(path: str) -> Iterator[Source]:
