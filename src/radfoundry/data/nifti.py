@@ -9,7 +9,6 @@ import numpy as np
 from isal import igzip
 
 from radfoundry.data.nifti_header import (
-    COLOURS,
     DTYPES,
     SIZES,
     UNITS_NOTE,
@@ -19,8 +18,9 @@ from radfoundry.data.nifti_header import (
     placement,
     quaternion_of,
 )
-from radfoundry.data.reading import FINDINGS, ReadSeries, Repair
+from radfoundry.data.reading import ReadSeries, Repair
 from radfoundry.data.streams import Readable, beside, name_of, opened, read_head, read_payload, shown
+from radfoundry.data.voxels import COLOURS, finite_voxels
 from radfoundry.records import Acquisition, InputError
 from radfoundry.runs import atomic
 from radfoundry.volume import Volume
@@ -63,7 +63,7 @@ def read_nifti(source: Readable, *, repair: Repair | None = None) -> ReadSeries:
     pixels = image_file(source) if header.two_files else source
     with opened(pixels) as stream:
         raw = read_payload(stream, header.offset, header.payload_bytes, where=shown(pixels))
-    array, mended = _finite(_scaled(_arranged(raw, header), header), repair, where)
+    array, mended = finite_voxels(_scaled(_arranged(raw, header), header), repair, where=where)
     channels = COLOURS[: header.colours]
     volume = Volume(array, affine, header.units, channels)
     return ReadSeries(volume, Acquisition(), (*repairs, *mended))
@@ -116,27 +116,6 @@ def _scaled(array: np.ndarray, header: NiftiHeader) -> np.ndarray:
         result = np.multiply(array, slope, dtype=kind)
         result += kind.type(intercept)
     return result
-
-
-def _finite(array: np.ndarray, repair: Repair, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    if array.dtype.kind != "f":
-        return array, ()
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(array.sum(dtype=np.float64)):  # much cheaper than looking at every voxel
-            return array, ()
-    bad = ~np.isfinite(array)
-    count = int(bad.sum())
-    if count == 0:
-        return array, ()
-    if repair.nan != "zero":
-        raise InputError(
-            f"{count} of {array.size} voxels are NaN or infinite",
-            where=where,
-            remedy=FINDINGS["nan-voxels"],
-            finding="nan-voxels",
-        )
-    array[bad] = 0
-    return array, ("nan-voxels",)
 
 
 def write_nifti(volume: Volume, path: str | Path) -> None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from radfoundry.data.reading import FINDINGS, Repair
+from radfoundry.data.reading import Repair
+from radfoundry.data.voxels import refused
 from radfoundry.records import InputError
 from radfoundry.volume import Geometry, check_affine
 
@@ -60,7 +61,6 @@ VOXELS = {  # datatype code -> numpy type, values per voxel
     2304: ("u1", 4),
 }
 REFUSED = {0: "no", 1: "1-bit", 32: "complex", 1536: "128-bit", 1792: "complex", 2048: "complex"}
-COLOURS = ("red", "green", "blue", "alpha")
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 UNITS_NOTE = "radfoundry units="
 
@@ -99,7 +99,7 @@ def parse_header(data: bytes, *, where: str = "") -> NiftiHeader:
     code = int(record["datatype"])
     if code not in VOXELS:
         kind = REFUSED.get(code, f"unknown (code {code})")
-        raise _refused(f"voxels of {kind} type are not read", where, "unsupported")
+        raise refused(f"voxels of {kind} type are not read", where, "unsupported")
     kind, colours = VOXELS[code]
     magic = bytes(record["magic"])
     return NiftiHeader(
@@ -128,29 +128,25 @@ def _record(data: bytes, where: str) -> tuple[np.void, int]:
         for order in "<>":
             if len(data) >= 4 and int.from_bytes(data[:4], "little" if order == "<" else "big") == size:
                 if len(data) < size:
-                    raise _refused(f"the header ends after {len(data)} of {size} bytes", where, "truncated")
+                    raise refused(f"the header ends after {len(data)} of {size} bytes", where, "truncated")
                 record = np.frombuffer(data[:size], DTYPES[version].newbyteorder(order))[0]
                 if bytes(record["magic"])[:3] not in ((b"n+1", b"ni1"), (b"n+2", b"ni2"))[version - 1]:
-                    raise _refused("an Analyze or unknown header without the NIfTI magic word", where, "unsupported")
+                    raise refused("an Analyze or unknown header without the NIfTI magic word", where, "unsupported")
                 return record, version
-    raise _refused("not a NIfTI file", where, "not-an-image")
-
-
-def _refused(what: str, where: str, finding: str) -> InputError:
-    return InputError(what, where=where, remedy=FINDINGS[finding], finding=finding)
+    raise refused("not a NIfTI file", where, "not-an-image")
 
 
 def _shape(dim: list[int], colours: int, where: str) -> tuple[int, int, int, int]:
     if not 1 <= dim[0] <= 7:
-        raise _refused(f"the header states {dim[0]} axes", where, "shape")
+        raise refused(f"the header states {dim[0]} axes", where, "shape")
     sizes = [*dim[1 : dim[0] + 1], 1, 1, 1, 1, 1, 1][:7]
     if 0 in sizes:
-        raise _refused(f"an axis has no voxels: {dim[1 : dim[0] + 1]}", where, "empty-axis")
+        raise refused(f"an axis has no voxels: {dim[1 : dim[0] + 1]}", where, "empty-axis")
     if min(sizes) < 0:
-        raise _refused(f"an axis has a negative length: {dim[1 : dim[0] + 1]}", where, "shape")
+        raise refused(f"an axis has a negative length: {dim[1 : dim[0] + 1]}", where, "shape")
     i, j, k, *further = sizes
     if sum(n > 1 for n in further) + (colours > 1) > 1:
-        raise _refused(f"{dim[1 : dim[0] + 1]} has more than one axis beside the three of space", where, "unsupported")
+        raise refused(f"{dim[1 : dim[0] + 1]} has more than one axis beside the three of space", where, "unsupported")
     return math.prod(further) * colours, i, j, k
 
 
@@ -160,7 +156,7 @@ def _offset(stated: float, single: bool, version: int, where: str) -> int:
         return least
     # 348 (no extension flag) is outside the standard but read by every tool.
     if not math.isfinite(stated) or stated < max(0, least - 4) or stated != int(stated):
-        raise _refused(f"the voxels cannot begin at byte {stated:g}", where, "unreadable")
+        raise refused(f"the voxels cannot begin at byte {stated:g}", where, "unreadable")
     return int(stated)
 
 
@@ -168,7 +164,7 @@ def _scale(slope: float, intercept: float, where: str) -> tuple[float, float]:
     if slope == 0 or math.isnan(slope):  # the standard's way to say: no scaling
         return 1.0, 0.0
     if not (math.isfinite(slope) and math.isfinite(intercept)):
-        raise _refused(f"the intensity scaling is {slope:g} and {intercept:g}", where, "unreadable")
+        raise refused(f"the intensity scaling is {slope:g} and {intercept:g}", where, "unreadable")
     return slope, intercept
 
 
@@ -203,13 +199,13 @@ def placement(header: NiftiHeader, repair: Repair) -> tuple[np.ndarray, tuple[st
     if wanted == "sform":
         return affine, () if _agree(header, affine) else ("affine-conflict",)
     if not _agree(header, affine):
-        raise _refused("sform and qform name the same space and disagree", header.where, "affine-conflict")
+        raise refused("sform and qform name the same space and disagree", header.where, "affine-conflict")
     return affine, ()
 
 
 def _unplaced(header: NiftiHeader, repair: Repair) -> tuple[np.ndarray, tuple[str, ...]]:
     if repair.geometry != "image":
-        raise _refused("neither sform nor qform is set: left and right are not known", header.where, "no-geometry")
+        raise refused("neither sform nor qform is set: left and right are not known", header.where, "no-geometry")
     steps = [abs(step) if math.isfinite(step) and step else 1.0 for step in header.pixdim[1:4]]
     scale = np.array([*steps, 1.0])
     return np.diag([*(scale[:3] * header.mm_per_unit), 1.0]), ("no-geometry",)
@@ -219,7 +215,7 @@ def _checked(affine: np.ndarray, header: NiftiHeader) -> np.ndarray:
     try:
         check_affine(affine)
     except InputError as error:
-        raise _refused(error.what, header.where, "affine") from None
+        raise refused(error.what, header.where, "affine") from None
     return affine
 
 
@@ -241,7 +237,7 @@ def _qform(header: NiftiHeader) -> np.ndarray:
     b, c, d = header.quaternion
     squared = b * b + c * c + d * d
     if not squared <= 1.0 + 1e-4:  # also catches NaN
-        raise _refused("the qform quaternion is longer than 1", header.where, "affine")
+        raise refused("the qform quaternion is longer than 1", header.where, "affine")
     a = math.sqrt(max(0.0, 1.0 - squared))
     if squared > 1.0:
         b, c, d = (x / math.sqrt(squared) for x in (b, c, d))
@@ -254,7 +250,7 @@ def _qform(header: NiftiHeader) -> np.ndarray:
     )
     steps = np.array(header.pixdim[1:4])
     if not (steps > 0).all():
-        raise _refused(f"the voxel sizes are {steps.tolist()}", header.where, "affine")
+        raise refused(f"the voxel sizes are {steps.tolist()}", header.where, "affine")
     if header.pixdim[0] < 0:
         steps = steps * [1, 1, -1]
     affine = np.eye(4)

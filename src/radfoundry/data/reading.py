@@ -28,6 +28,7 @@ FINDINGS = {
     "mixed-orientation": "export the series again; its slices do not lie in one direction",
     "too-few-slices": "set minimum_slices lower to read it as it is",
     "no-geometry": "set repair.geometry=image to read it as a 2D image without a place in the patient",
+    "sidecar": "mend the JSON file beside the image; its header fields read as missing",
     "affine-conflict": "set repair.affine=sform or qform after checking which one is right",
     "affine": "mend the header; its affine is singular or not finite",
     "shape": "mend the header; the pixel data do not have the stated shape",

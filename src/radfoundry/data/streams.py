@@ -87,31 +87,62 @@ def is_gzipped(stream: BinaryIO) -> bool:
 
 def not_gzip(where: str) -> InputError:
     """The error for bytes that begin like gzip and do not go on like it."""
-    return InputError("the gzip data are damaged", where=where, remedy=AGAIN, finding="truncated")
+    return InputError("the compressed data are damaged", where=where, remedy=AGAIN, finding="truncated")
 
 
-def read_payload(stream: BinaryIO, offset: int, count: int, *, where: str) -> np.ndarray:
-    """Exactly `count` bytes from `offset` of the (inflated) stream, as a writable byte array.
+def read_payload(
+    stream: BinaryIO, offset: int, count: int, *, where: str, begins: int = 0, encoding: str = "auto"
+) -> np.ndarray:
+    """Exactly `count` bytes from `offset` of the inflated data that begin at byte `begins`, as a writable byte array.
 
-    Memory grows with the data that is there, not with the size a header claims. The checksum of a gzip
-    file is verified. Refuses a stream that is too short.
+    `encoding` is `raw`, `gzip`, `zlib` or `auto` (gzip when the bytes begin like it). Memory grows with
+    the data that are there, not with the size a header claims, and checksums are verified. Refuses
+    data that are too short.
     """
     if count > READ_LIMIT_BYTES:
         raise InputError(f"the header states {count} bytes", where=where, remedy=LIMIT_REMEDY, finding="limit")
-    size = stream.seek(0, os.SEEK_END)
-    zipped = is_gzipped(stream)
-    if offset + count > size * (MOST_DEFLATE_SHRINKS if zipped else 1):
-        raise too_short(where, offset + count, size)
+    size = stream.seek(0, os.SEEK_END) - begins
+    if encoding == "auto":
+        encoding = "gzip" if is_gzipped(stream) else "raw"
+    if offset + count > size * (1 if encoding == "raw" else MOST_DEFLATE_SHRINKS):
+        raise too_short(where, offset + count, max(0, size))
     buffer = np.empty(count, np.uint8)
+    stream.seek(begins + (offset if encoding == "raw" else 0))
     try:
-        if zipped:
-            _inflate_into(stream, offset, buffer, where=where)
-        else:
-            stream.seek(offset)
+        if encoding == "raw":
             _fill(stream, buffer, where=where)
+        else:
+            with _inflating(stream, encoding) as inflated:
+                _inflate_into(inflated, offset, buffer, where=where)
     except GZIP_ERRORS:
         raise not_gzip(where) from None
     return buffer
+
+
+def _inflating(stream: BinaryIO, encoding: str) -> Any:
+    if encoding == "gzip":
+        return igzip.IGzipFile(fileobj=stream, mode="rb")
+    return io.BufferedReader(_ZlibStream(stream), STEP_BYTES)
+
+
+class _ZlibStream(io.RawIOBase):
+    """A zlib stream as a file to read from."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream, self.inflater = stream, isal_zlib.decompressobj(15)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        data = b""
+        while not data and not self.inflater.eof:
+            raw = self.inflater.unconsumed_tail or self.stream.read(STEP_BYTES)
+            if not raw:
+                raise EOFError
+            data = self.inflater.decompress(raw, len(target))
+        target[: len(data)] = data
+        return len(data)
 
 
 LIMIT_REMEDY = f"split the file; at most {READ_LIMIT_BYTES >> 30} GiB are read at once"
@@ -127,21 +158,20 @@ def too_short(where: str, wanted: int, found: int) -> InputError:
     )
 
 
-def _inflate_into(stream: BinaryIO, offset: int, buffer: np.ndarray, *, where: str) -> None:
-    with igzip.IGzipFile(fileobj=stream, mode="rb") as inflated:
-        skip = offset
-        while skip:
-            step = len(inflated.read(min(skip, STEP_BYTES)))
-            if step == 0:
-                raise too_short(where, offset + len(buffer), offset - skip)
-            skip -= step
-        _fill(inflated, buffer, where=where)
-        # Reading to the end is what verifies the checksum; a little padding after the voxels is harmless.
-        extra = 0
-        while chunk := inflated.read(STEP_BYTES):
-            extra += len(chunk)
-            if extra > TRAILING_LIMIT_BYTES:
-                raise InputError("more data than the header states", where=where, remedy=AGAIN, finding="shape")
+def _inflate_into(inflated: Any, offset: int, buffer: np.ndarray, *, where: str) -> None:
+    skip = offset
+    while skip:
+        step = len(inflated.read(min(skip, STEP_BYTES)))
+        if step == 0:
+            raise too_short(where, offset + len(buffer), offset - skip)
+        skip -= step
+    _fill(inflated, buffer, where=where)
+    # Reading to the end is what verifies the checksum; a little padding after the voxels is harmless.
+    extra = 0
+    while chunk := inflated.read(STEP_BYTES):
+        extra += len(chunk)
+        if extra > TRAILING_LIMIT_BYTES:
+            raise InputError("more data than the header states", where=where, remedy=AGAIN, finding="shape")
 
 
 def _fill(stream: Any, buffer: np.ndarray, *, where: str) -> None:
