@@ -74,12 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def exit_code(arguments: list[str]) -> int:
     """Run the words given and say how it went as an exit code; errors become one line on stderr."""
-    from radfoundry.records import InputError
-
     try:
         result = group.main(args=arguments, prog_name="radfoundry", standalone_mode=False)
-    except InputError as error:
-        return _say(str(error), 2)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
@@ -91,15 +87,23 @@ def exit_code(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        return _say(system_problem(error), 2)
-    except Exception as error:  # noqa: BLE001  the one place where a bug becomes an exit code
-        if "--debug" in arguments:
-            traceback.print_exc()
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}:{place.lineno}"
-        return _say(f"internal error at {where} ({type(error).__name__}); please report it (radfoundry --debug …)", 3)
+    except Exception as error:  # noqa: BLE001  the one place where an error becomes an exit code
+        return _problem(error, debug="--debug" in arguments)
     return result if isinstance(result, int) else 0
+
+
+def _problem(error: Exception, *, debug: bool) -> int:
+    from radfoundry.records import InputError  # here, so that help does not wait for numpy
+
+    if isinstance(error, InputError):
+        return _say(str(error), 2)
+    if isinstance(error, OSError):
+        return _say(system_problem(error), 2)
+    if debug:
+        traceback.print_exception(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(place.filename).name}:{place.lineno}"
+    return _say(f"internal error at {where} ({type(error).__name__}); please report it (radfoundry --debug …)", 3)
 
 
 def system_problem(error: OSError) -> str:

@@ -49,13 +49,16 @@ def _bars() -> Generator[Progress]:
 
 def _lines() -> Progress:
     last: dict[str, float] = {}
+    finished: set[str] = set()
 
     def callback(what: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        first = what not in last
-        if first or (done >= total > 0 and last[what] > 0) or now - last[what] >= SECONDS_BETWEEN_LINES:
+        now, whole = time.monotonic(), done >= total > 0
+        if (whole and what not in finished) or now - last.get(what, now) >= SECONDS_BETWEEN_LINES:
             click.echo(f"{what}: {done} of {total}" if total else f"{what}: {done}", err=True)
-            last[what] = -1.0 if done >= total > 0 else now
+            last[what] = now
+        last.setdefault(what, now)
+        if whole:
+            finished.add(what)
 
     return callback
 

@@ -1,0 +1,166 @@
+"""Making cohorts: ingest, label, split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from radfoundry import config as settings
+from radfoundry import registry
+from radfoundry.cli import talk
+from radfoundry.cli.verbs import Verb
+from radfoundry.records import InputError
+
+
+@click.command("ingest", cls=Verb)
+@click.argument("words", nargs=-1, required=True, metavar="SOURCE… [key.path=value …]")
+@click.option("--to", required=True, type=click.Path(path_type=Path), help="Cohort folder to make or to add to.")
+@click.option(
+    "--key-file", type=click.Path(path_type=Path), help="Key of the pseudonyms; made beside the cohort if absent."
+)
+@click.option("--explain", is_flag=True, help="List on this screen which files were not used, by their real paths.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def ingest(words: tuple[str, ...], to: Path, key_file: Path | None, explain: bool, as_json: bool) -> None:
+    """Read folders, files and archives of scans into a cohort.
+
+    Names, dates and identifiers are replaced by keyed pseudonyms. Safe to interrupt: the same command goes on.
+    """
+    stage = registry.resolve("stages", "ingest")
+    overrides = [word for word in words if is_setting(word, stage.Config.model_fields)]
+    values = {"sources": [word for word in words if word not in overrides], "to": str(to)}
+    if key_file is not None:
+        values["key_file"] = str(key_file)
+    config = settings.load(stage.Config, values, overrides, where="ingest settings")
+    if explain:
+        rows = list(stage.explain(config))
+        click.echo("These are real paths; they may name patients.", err=True)
+        talk.show_table(rows, header=("file", "reason", "remedy"))
+        return
+    with talk.progress() as progress:
+        run = stage.run(config, progress=progress)
+    if as_json:
+        talk.show_json({"cohort": run.path, "fingerprint": run.outputs["cohort"], "notes": run.notes})
+        return
+    for note in run.notes:
+        click.echo(note)
+    click.echo(f"fingerprint: {run.outputs['cohort']}")
+    click.echo(f"written: {run.path} (look at it: radfoundry show cohort {run.path})")
+
+
+def is_setting(word: str, fields: Any) -> bool:
+    """Whether a word is `key=value` for a setting there is, rather than the path of a source."""
+    key, sign, _ = word.partition("=")
+    return bool(sign) and (key.split(".")[0] in fields or not Path(word).exists())
+
+
+@click.command("label")
+@click.argument("cohort", type=click.Path(path_type=Path))
+@click.argument("table", type=click.Path(path_type=Path))
+@click.option(
+    "--on",
+    type=click.Choice(["patient", "case", "series"]),
+    default="patient",
+    show_default=True,
+    help="What one row of the table stands for.",
+)
+@click.option("--key-column", help="Column that names the patient, case or series; default: the first.")
+@click.option("--key-file", type=click.Path(path_type=Path), help="Key of the pseudonyms, if not beside the cohort.")
+@click.option("--allow-missing", is_flag=True, help="Leave out rows about patients who are not in the cohort.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def label(cohort: Path, table: Path, as_json: bool, **named: Any) -> None:
+    """Add the columns of TABLE (CSV or Parquet) to COHORT; patient IDs of your hospital are turned into pseudonyms."""
+    from radfoundry.data import labels
+
+    result = labels.label(cohort, table, **named)
+    if as_json:
+        talk.show_json(result)
+        return
+    for name, value in result.items():
+        click.echo(f"{name}: {', '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}")
+
+
+@click.command("split")
+@click.argument("cohort", type=click.Path(path_type=Path))
+@click.option(
+    "--by",
+    type=click.Choice(["patient", "site", "date", "table"]),
+    default="patient",
+    show_default=True,
+    help="What must not be in two parts at once.",
+)
+@click.option("--name", default="default", show_default=True, help="Name of the split.")
+@click.option("--test", type=float, help="Share of patients in the test part (by patient).")
+@click.option("--validation", type=float, help="Share of patients in the validation part (by patient).")
+@click.option("--stratify-by", help="Label whose shares are kept alike in all parts (by patient).")
+@click.option("--seed", type=int, help="Seed of the draw (by patient).")
+@click.option("--test-sites", help="Sites of the test part, comma-separated (by site).")
+@click.option("--validation-sites", help="Sites of the validation part, comma-separated (by site).")
+@click.option("--test-from", help="First day of the test part, YYYY-MM-DD (by date).")
+@click.option("--validation-from", help="First day of the validation part, YYYY-MM-DD (by date).")
+@click.option("--table", type=click.Path(path_type=Path), help="CSV with columns case or patient, and part (by table).")
+@click.option("--ignore-near-duplicates", is_flag=True, help="Do not keep near-duplicate images on one side.")
+@click.option("--replace", is_flag=True, help="Replace a split of the same name.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def split(cohort: Path, by: str, name: str, as_json: bool, **named: Any) -> None:
+    """Divide COHORT into parts; a patient, or a near-duplicate image, in two parts is an error."""
+    from radfoundry.data import cohort as cohorts
+
+    counts = cohorts.split(
+        cohort,
+        name=name,
+        by=by,
+        near_duplicates=not named.pop("ignore_near_duplicates"),
+        replace_existing=named.pop("replace"),
+        **split_options(cohort, by, named),
+    )
+    if as_json:
+        talk.show_json({"split": name, "cases": counts})
+        return
+    for part, count in counts.items():
+        click.echo(f"{part}: {count} cases")
+
+
+def split_options(cohort: Path, by: str, named: dict[str, Any]) -> dict[str, Any]:
+    """The options of one way to split; an option of another way is refused by name."""
+    known = {
+        "patient": ("test", "validation", "stratify_by", "seed"),
+        "site": ("test_sites", "validation_sites"),
+        "date": ("test_from", "validation_from"),
+        "table": ("table",),
+    }[by]
+    given = {key: value for key, value in named.items() if value is not None}
+    foreign = sorted(set(given) - set(known))
+    if foreign:
+        listed = ", ".join(f"--{key.replace('_', '-')}" for key in foreign)
+        raise InputError(f"{listed} does not go with --by {by}", remedy="see radfoundry split --help")
+    if by == "patient":
+        shares = {key: given.pop(key) for key in ("test", "validation") if key in given}
+        if shares:
+            test, validation = shares.get("test", 0.2), shares.get("validation", 0.0)
+            parts = {"train": 1 - test - validation, "validation": validation, "test": test}
+            given["parts"] = {name: share for name, share in parts.items() if share}
+        return given
+    if by == "site":
+        return {key: tuple(str(value).split(",")) for key, value in given.items()}
+    if by == "table":
+        return {"assignment": read_assignment(cohort, given.get("table"))}
+    return given
+
+
+def read_assignment(cohort: Path, table: Path | None) -> dict[str, str]:
+    """Case -> part from a table with the column `case` or `patient` (pseudonyms) and the column `part`."""
+    from radfoundry.cli.tables import read_columns
+    from radfoundry.data import cohort as cohorts
+
+    if table is None:
+        raise InputError("--table is missing", where="--by table", remedy="give a CSV with columns case and part")
+    columns = read_columns(table)
+    key = next((name for name in ("case", "patient") if name in columns), None)
+    if key is None or "part" not in columns:
+        raise InputError("needs the columns case (or patient) and part", where=str(table), remedy="rename them")
+    parts = dict(zip(map(str, columns[key]), map(str, columns["part"]), strict=True))
+    if key == "case":
+        return parts
+    return {case.key: parts[case.patient] for case in cohorts.open_cohort(cohort).cases if case.patient in parts}
