@@ -17,6 +17,13 @@ from radfoundry.records import Acquisition, InputError
 FIRST_BYTES = 1 << 16
 HEADER_LIMIT_BYTES = 1 << 28
 UNCOMPRESSED = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"))
+UNSUPPORTED = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
+    "1.2.840.10008.5.1.4.1.1.66.2": "a deformation field",
+    "1.2.840.10008.5.1.4.1.1.481.2": "a radiotherapy dose",
+    "1.2.840.10008.5.1.4.1.1.20": "nuclear medicine",
+    "1.2.840.10008.5.1.4.1.1.77.1.6": "a microscopy slide",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +174,11 @@ def instance_from(stream: BinaryIO, source: Source) -> Instance:
     values = decode(found.values)
     known = {name: value for name, value in values.items() if name in NAMES}
     instance = Instance(path=source.path, member=source.member, transfer_syntax=found.transfer_syntax, **known)
+    _check(instance, found, stream)
     if found.has_frames:
         from radfoundry.data.dicom_enhanced import completed
 
         instance = completed(replace(instance, enhanced=True), stream)
-    _check(instance, found, stream)
     return instance
 
 
@@ -198,6 +205,8 @@ def _scanned(stream: BinaryIO, head: bytes, source: Source) -> dicom_scan.Scan:
 
 def _check(instance: Instance, found: dicom_scan.Scan, stream: BinaryIO) -> None:
     source = instance.source
+    if instance.sop_class in UNSUPPORTED:
+        raise refused("unsupported", f"holds {UNSUPPORTED[instance.sop_class]}, which is not read as an image", source)
     if found.pixel_offset < 0 and not instance.rows:
         raise refused("no-pixels", f"holds no image (SOP class {instance.sop_class or 'not stated'})", source)
     if found.pixel_offset < 0:

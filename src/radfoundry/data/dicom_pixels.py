@@ -25,7 +25,27 @@ SYNTAX_NAMES = {
     "1.2.840.10008.1.2.4.81": "JPEG-LS near-lossless",
     "1.2.840.10008.1.2.4.90": "JPEG 2000 lossless",
     "1.2.840.10008.1.2.4.91": "JPEG 2000",
+    "1.2.840.10008.1.2.4.201": "high-throughput JPEG 2000 lossless",
+    "1.2.840.10008.1.2.4.202": "high-throughput JPEG 2000 lossless",
+    "1.2.840.10008.1.2.4.203": "high-throughput JPEG 2000",
     "1.2.840.10008.1.2.5": "RLE",
+    "1.2.840.10008.1.2.4.100": "MPEG-2 video",
+    "1.2.840.10008.1.2.4.102": "MPEG-4 video",
+}
+# One decoder per encoding, so that the result does not depend on what else is installed.
+DECODERS = {
+    "1.2.840.10008.1.2.4.50": "pillow",
+    "1.2.840.10008.1.2.4.51": "pillow",
+    "1.2.840.10008.1.2.4.57": "gdcm",
+    "1.2.840.10008.1.2.4.70": "gdcm",
+    "1.2.840.10008.1.2.4.80": "pyjpegls",
+    "1.2.840.10008.1.2.4.81": "pyjpegls",
+    "1.2.840.10008.1.2.4.90": "pylibjpeg",
+    "1.2.840.10008.1.2.4.91": "pylibjpeg",
+    "1.2.840.10008.1.2.4.201": "pylibjpeg",
+    "1.2.840.10008.1.2.4.202": "pylibjpeg",
+    "1.2.840.10008.1.2.4.203": "pylibjpeg",
+    "1.2.840.10008.1.2.5": "pylibjpeg",
 }
 
 
@@ -79,7 +99,7 @@ def _decoded(instance: Instance, dataset: Any) -> np.ndarray:
     what = "the pixel data are damaged" if syntax in UNCOMPRESSED else f"pixels in {name} ({syntax}) cannot be decoded"
     _quiet_gdcm()
     with quietly(instance.source, finding=finding, what=what):
-        pixels = dataset.pixel_array
+        pixels = pydicom.pixels.pixel_array(dataset, decoding_plugin=DECODERS.get(syntax, ""))
         if instance.photometric == "PALETTE COLOR":
             pixels = pydicom.pixels.apply_color_lut(pixels, dataset)[..., :3]
     shape = (instance.frames, instance.rows, instance.columns)

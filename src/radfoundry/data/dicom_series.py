@@ -28,13 +28,7 @@ from radfoundry.records import InputError
 from radfoundry.volume import Volume
 
 NO_REPAIR = Repair()
-QUANTITATIVE = frozenset(("CT", "PT", "NM"))
-UNSUPPORTED = {
-    "1.2.840.10008.5.1.4.1.1.66.4": "segmentation objects",
-    "1.2.840.10008.5.1.4.1.1.481.2": "radiotherapy dose",
-    "1.2.840.10008.5.1.4.1.1.20": "nuclear medicine images",
-    "1.2.840.10008.5.1.4.1.1.77.1.6": "whole-slide microscopy",
-}
+QUANTITATIVE = frozenset(("CT", "PT"))
 
 
 def group_instances(instances: Iterable[Instance]) -> list[tuple[Instance, ...]]:
@@ -104,7 +98,6 @@ def load_series(
         raise InputError("no files to read", finding="empty-folder", remedy="give at least one file")
     first = instances[0]
     where = f"series of {first.source}"
-    _check_supported(first, where)
     files = [_expand(instance, index) for index, instance in enumerate(instances)]
     planes = [plane for planes in files for plane in planes]
     if len(instances) == 1 and is_flat(first, planes):
@@ -116,12 +109,6 @@ def load_series(
     volume = Volume(array, ordered.affine, _units(first, ordered), channels)
     volume = _mended(volume, ordered)
     return ReadSeries(volume, _stated(ordered, volume, keep_text), ordered.repairs)
-
-
-def _check_supported(first: Instance, where: str) -> None:
-    for uid, name in UNSUPPORTED.items():
-        if first.sop_class == uid:
-            raise refused("unsupported", f"{name} are not read as images", where)
 
 
 def _expand(instance: Instance, index: int) -> list[Plane]:
