@@ -1,0 +1,343 @@
+"""The verb `ingest`: folders of scans become a cohort; safe to interrupt at any moment, and to run again."""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from radfoundry.config import Settings
+from radfoundry.data.assembly import WORK, Done, agree_on_settings, assemble, keep_done, locked, read_done
+from radfoundry.data.bids import parse_name
+from radfoundry.data.cohort import RECORD
+from radfoundry.data.identity import Rules, stem_of
+from radfoundry.data.intake import Outcome, ReadTask, file_label, read_task, rejection
+from radfoundry.data.inventory import (
+    EXPLANATIONS,
+    IMAGES,
+    FileSeen,
+    failure,
+    instance_of,
+    is_sidecar,
+    person_of,
+    remedy_for,
+    seen,
+    take_inventory,
+)
+from radfoundry.data.pool import each, worker_count
+from radfoundry.data.pseudonyms import Pseudonyms, default_key_file, open_key
+from radfoundry.data.reading import Repair
+from radfoundry.records import InputError, Run
+from radfoundry.runs import digest
+
+Progress = Callable[[str, int, int], None]
+Found = list[tuple[FileSeen, dict[str, Any]]]
+FEW_FILES = 100  # below this, starting worker processes costs more than they save
+
+
+class RepairRules(Settings):
+    """What may be mended in a faulty series; by default nothing, and it is refused by name."""
+
+    gaps: Literal["refuse", "fill"] = "refuse"
+    spacing: Literal["refuse", "resample"] = "refuse"
+    duplicates: Literal["refuse", "first", "last"] = "refuse"
+    tilt: Literal["refuse", "resample", "keep"] = "refuse"
+    incomplete: Literal["refuse", "drop"] = "refuse"
+    mixed: Literal["refuse", "largest"] = "refuse"
+    nan: Literal["refuse", "zero"] = "refuse"
+    geometry: Literal["refuse", "image"] = "refuse"
+    affine: Literal["refuse", "sform", "qform"] = "refuse"
+    minimum_slices: int = Field(1, ge=1)
+
+
+class Config(Settings):
+    """What to ingest, into which cohort, and what of the headers to keep.
+
+    `site_from` names the header field that tells sites apart; `sites` maps its values to names of your own.
+    `pattern` is a regular expression with named groups `patient` and perhaps `case`, `site`, `sequence` for
+    files that carry no patient; `masks` are shell patterns for the paths of segmentations; `modality` and
+    `sequence` hold for image files that state none.
+    """
+
+    sources: tuple[str, ...] = Field(min_length=1)
+    to: str
+    repair: RepairRules = RepairRules()
+    workers: int = Field(0, ge=0)
+    pseudonymise: bool = True
+    key_file: str | None = None
+    keep_text: bool = False
+    keep_year: bool = False
+    site_from: Literal["institution", "station", "manufacturer", "none"] = "institution"
+    sites: dict[str, str] = Field(default_factory=dict)
+    pattern: str = ""
+    masks: tuple[str, ...] = ()
+    modality: str | None = None
+    sequence: str | None = None
+
+
+def run(config: Config, *, progress: Progress | None = None) -> Run:
+    """Ingest folders, files and archives into a cohort, new or existing; a second run with nothing new changes nothing.
+
+    Every file is either in the cohort or in its `rejected` table. Refuses sources without a single readable
+    image, settings or a key other than those the cohort was begun with, and a full disk; the cohort is then as
+    it was before, and the same call goes on where it stopped.
+    """
+    cohort = Path(config.to)
+    rules = rules_of(config, create_key=not (cohort / WORK).exists())
+    _check_place(config, cohort)
+    is_new = not cohort.exists()
+    with _writing(cohort):
+        files = _find(config, progress)
+        with locked(cohort) as work:
+            agree_on_settings(work, _shaping(config, rules))
+            try:
+                return _fill(config, rules, files, work, progress)
+            except InputError as error:
+                if is_new and error.finding == "no-image":
+                    _remove_empty(cohort)
+                raise
+
+
+def rules_of(config: Config, *, create_key: bool) -> Rules:
+    """The rules of a config with its key read, or made when there may not be one yet."""
+    names = Pseudonyms(None)
+    if config.pseudonymise:
+        key_file = config.key_file or default_key_file(config.to)
+        names = open_key(key_file, outside=config.to, create=create_key)
+    try:
+        re.compile(config.pattern)
+    except re.error as error:
+        raise InputError(f"pattern is not a regular expression ({error})", remedy="mend it") from None
+    if config.pattern and "patient" not in re.compile(config.pattern).groupindex:
+        raise InputError("pattern has no group named patient", remedy="write for example (?P<patient>sub-[0-9]+)")
+    return Rules(
+        names=names,
+        keep_text=config.keep_text,
+        keep_year=config.keep_year,
+        site_from=config.site_from,
+        sites=config.sites,
+        pattern=config.pattern,
+        masks=config.masks,
+        modality=config.modality,
+        sequence=config.sequence,
+    )
+
+
+def explain(config: Config) -> Iterator[tuple[str, str, str]]:
+    """Which file is which row of the rejected table: (path, reason, remedy), for the local screen alone."""
+    from radfoundry.data.cohort_tables import read_table
+
+    rules = rules_of(config, create_key=False)
+    rows = {row["file"]: row for row in read_table(Path(config.to) / "rejected.parquet", "rejected")}
+    for file in seen(config.sources):
+        row = rows.get(file_label(file, rules))
+        if row is not None:
+            yield str(file.source), f"{row['reason']}: {row['what']}", row["remedy"]
+
+
+def _shaping(config: Config, rules: Rules) -> dict[str, Any]:
+    """The settings that decide what a cohort says; site names of the user's own are kept as a digest."""
+    kept = config.model_dump(include={"pseudonymise", "keep_text", "keep_year", "site_from", "modality", "sequence"})
+    hidden = {"sites": digest(config.sites), "pattern": digest(config.pattern), "masks": digest(config.masks)}
+    return {**kept, **hidden, "key": rules.names.fingerprint}
+
+
+def _check_place(config: Config, cohort: Path) -> None:
+    inside = [source for source in config.sources if Path(source).resolve() in (cohort / "x").resolve().parents]
+    if inside:
+        raise InputError("the cohort would lie inside its own source", where=str(cohort), remedy="choose another --to")
+    if cohort.exists() and not cohort.is_dir():
+        raise InputError("is a file", where=str(cohort), remedy="choose another --to")
+    if cohort.exists() and any(cohort.iterdir()) and not (cohort / WORK).is_dir() and not (cohort / RECORD).exists():
+        raise InputError("is a folder with other things in it", where=str(cohort), remedy="choose another --to")
+
+
+@contextmanager
+def _writing(cohort: Path) -> Generator[None]:
+    """A disk that takes no more is one clear line."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise InputError(
+            "the disk is full" if full else f"cannot be written ({(error.strerror or 'input error').lower()})",
+            where=str(cohort),
+            remedy="free some space" if full else "check its permissions and its disk",
+            finding="disk-full" if full else "not-writable",
+        ) from None
+
+
+def _remove_empty(cohort: Path) -> None:
+    import shutil
+
+    if not any(path.is_file() for path in (cohort / "volumes").glob("*")):
+        shutil.rmtree(cohort)
+
+
+def _find(config: Config, progress: Progress | None) -> list[FileSeen]:
+    files = []
+    for file in seen(config.sources):
+        files.append(file)
+        if progress and len(files) % 1000 == 0:
+            progress("find files", len(files), 0)
+    if not files:
+        raise InputError(
+            "holds no files", where=", ".join(config.sources), remedy="give a folder with scans", finding="empty-folder"
+        )
+    return files
+
+
+def _fill(config: Config, rules: Rules, files: list[FileSeen], work: Path, progress: Progress | None) -> Run:
+    workers = 1 if len(files) < FEW_FILES and not config.workers else worker_count(config.workers)
+    tasks, refused = _inventory(files, rules, work, workers, progress)
+    done = read_done(work)
+    reading = list(_to_read(tasks, done, rules, config))
+    results: dict[str, Done] = dict(done)
+    for count, item in enumerate(_read(reading, work, workers), start=1):
+        results[item.task] = item
+        if progress:
+            progress("read series", count, len(reading))
+    late = _late(tasks, results, rules)
+    readable = any(item.outcome["series"] for item in results.values())
+    if not readable:
+        reasons = Counter(row["reason"] for row in refused)
+        reasons.update(row["reason"] for item in results.values() for row in item.outcome["rejected"])
+        listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+        raise InputError(
+            f"none of {len(files)} files is a readable image ({listed})",
+            where=", ".join(config.sources),
+            remedy="give a folder with DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG files",
+            finding="no-image",
+        )
+    if progress:
+        progress("write tables", 0, 1)
+    labels = {file_label(file, rules) for file in files}
+    provenance = {"settings": _shaping(config, rules), "pseudonymised": rules.names.keyed}
+    record = assemble(config.to, results, refused=[*refused, *late], seen=labels, provenance=provenance)
+    if progress:
+        progress("write tables", 1, 1)
+    return _as_run(config, record, tasks)
+
+
+def _inventory(
+    files: Sequence[FileSeen], rules: Rules, work: Path, workers: int, progress: Progress | None
+) -> tuple[dict[str, Found], list[dict[str, Any]]]:
+    """Files by the task that reads them, and a rejected row for each that no task reads."""
+    tasks: dict[str, Found] = defaultdict(list)
+    refused = []
+    total = len(files)
+    report = (lambda count: progress("read headers", count, total)) if progress else None
+    found = list(take_inventory(files, rules, work / "inventory", workers=workers, on_file=report))
+    images = [file for file, row in found if row["kind"] in IMAGES]
+    stems = {stem_of(file.relative) for file in images}
+    suffixes = {name.suffix for file in images if (name := parse_name(file.source.name))}
+    for file, row in found:
+        if is_sidecar(file, stems, suffixes):
+            continue
+        if row.get("reason"):
+            error = InputError(row["what"], finding=row["reason"], remedy=remedy_for(row["reason"]))
+            refused.append(rejection(file, rules, error))
+        elif row.get("task"):
+            tasks[row["task"]].append((file, row))
+    return tasks, refused
+
+
+def _to_read(tasks: Mapping[str, Found], done: Mapping[str, Done], rules: Rules, config: Config) -> Iterator[ReadTask]:
+    """Tasks that are not done yet, whose files have become more, or that other repair rules may save."""
+    repair = Repair(**config.repair.model_dump())
+    for key in sorted(tasks):
+        found = sorted(tasks[key], key=lambda pair: pair[0].relative)
+        task = _task(key, found, rules, repair, config.to)
+        before = done.get(key)
+        if before is None or _changed(task, before) or (before.repair != digest(repair.__dict__) and not before.clean):
+            yield task
+
+
+def _task(key: str, found: Found, rules: Rules, repair: Repair, cohort: str) -> ReadTask:
+    first = found[0][1]
+    instances = tuple(instance_of(row, file) for file, row in found) if first["kind"] == "dicom" else ()
+    files = tuple(file for file, _ in found)
+    return ReadTask(key, cohort, rules, repair, first["kind"], person_of(first), files, instances)
+
+
+def _changed(task: ReadTask, before: Done) -> bool:
+    members, known = set(task.members), set(before.members)
+    return members > known if task.kind == "dicom" else members != known
+
+
+def _late(tasks: Mapping[str, Found], done: Mapping[str, Done], rules: Rules) -> list[dict[str, Any]]:
+    """Files of a series that came in part before and in part now: the earlier part is kept, these are listed."""
+    rows = []
+    for key, found in tasks.items():
+        known = set(done[key].members)
+        for file, row in found:
+            uid = json.loads(row["header"]).get("instance", {}).get("sop_uid")
+            if uid and uid not in known:
+                error = InputError(EXPLANATIONS["later-slices"], finding="later-slices")
+                rows.append(rejection(file, rules, error))
+    return rows
+
+
+class _Reader:
+    """Reads one task in a worker process and keeps its outcome at once."""
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+
+    def __call__(self, task: ReadTask) -> Done:
+        with _writing(Path(task.cohort)):
+            outcome = read_task(task)
+            done = Done(task.key, tuple(task.members), digest(task.repair.__dict__), outcome)
+            keep_done(self.work, done)
+        return done
+
+
+def _read(tasks: Sequence[ReadTask], work: Path, workers: int) -> Iterator[Done]:
+    for answer in each(_Reader(work), tasks, workers=min(workers, max(len(tasks), 1))):
+        if isinstance(answer.error, InputError):
+            raise answer.error
+        if answer.result is not None:
+            yield answer.result
+        else:
+            yield _failed(answer.task, answer.error)
+
+
+def _failed(task: ReadTask, error: BaseException | None) -> Done:
+    """The outcome of a task that failed in this program; it is not kept, so that the next run tries again."""
+    found = failure(error)
+    named = InputError(found["what"], finding=found["reason"], remedy=remedy_for(found["reason"]))
+    rejected = [rejection(file, task.rules, named) for file in task.files]
+    outcome: Outcome = {"series": [], "case": None, "rejected": rejected}
+    return Done(task.key, tuple(task.members), digest(task.repair.__dict__), outcome)
+
+
+def _as_run(config: Config, record: Mapping[str, Any], tasks: Mapping[str, Found]) -> Run:
+    counts = record["provenance"]["counts"]
+    refused = sum(counts["rejected"].values())
+    notes = [
+        f"{counts['series']} series of {counts['patients']} patients from {counts['files']} files; "
+        f"{refused} files were not used (rejected.parquet says why)"
+    ]
+    alone = sum(not person_of(found[0][1]).stated for found in tasks.values())
+    if alone:
+        notes.append(
+            f"{alone} images name no patient: each counts as a patient of its own; set pattern= where several belong "
+            "to one patient, or splits may leak"
+        )
+    return Run(
+        path=config.to,
+        stage="ingest",
+        config=config.model_dump(mode="json"),
+        seed=0,
+        inputs={},
+        outputs={"cohort": record["fingerprint"]},
+        versions=record["provenance"]["versions"],
+        notes=tuple(notes),
+    )
