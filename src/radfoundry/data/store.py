@@ -30,7 +30,7 @@ METADATA = "radfoundry"
 CHUNK, BLOCK = 64, 32
 LEVEL = 5
 KINDS = ("b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")
-DAMAGE = (RuntimeError, ValueError, TypeError, KeyError, OSError, IndexError, EOFError)
+DAMAGE = (RuntimeError, ValueError, TypeError, LookupError, OSError, EOFError, ArithmeticError)
 REMEDY = "write it again from its source, for example with radfoundry ingest"
 
 
@@ -60,7 +60,7 @@ def write_volume(path: str | Path, volume: Volume, *, threads: int = 1) -> None:
             "nthreads": threads,
         },
     )
-    details = {
+    details: dict[str, Any] = {
         "format": FORMAT,
         "affine": volume.affine.tolist(),
         "units": volume.units,
@@ -68,9 +68,12 @@ def write_volume(path: str | Path, volume: Volume, *, threads: int = 1) -> None:
         "content": content_hash(volume),
         "shape": list(array.shape),
         "dtype": array.dtype.str,
-        "checksums": [_checksum(stored, n) for n in range(stored.schunk.nchunks)],
     }
-    stored.schunk.vlmeta[METADATA] = json.dumps(details, allow_nan=False)
+    # A chunk of one repeated value is written in other words to a frame than it has in memory.
+    framed: Any = blosc2.ndarray_from_cframe(stored.to_cframe())
+    details["checksums"] = [_checksum(framed, n) for n in range(framed.schunk.nchunks)]
+    text = json.dumps(details, allow_nan=False)
+    stored.schunk.vlmeta[METADATA] = f"{isal_zlib.crc32(text.encode()):08x}{text}"
     data = stored.to_cframe()
     try:
         with atomic(path) as partial:
@@ -146,7 +149,7 @@ class StoredVolume:
         try:
             options: Any = {"mode": "r", "mmap_mode": "r", "dparams": {"nthreads": threads}}
             stored: Any = blosc2.open(where, **options)
-            details = json.loads(stored.schunk.vlmeta[METADATA])
+            details = _details(stored.schunk.vlmeta[METADATA])
             opened = cls(
                 path=where,
                 shape=tuple(int(n) for n in details["shape"]),  # ty: ignore[invalid-argument-type]
@@ -208,6 +211,12 @@ class StoredVolume:
             if _checksum(self.stored, chunk) != self.checksums[chunk]:
                 raise damaged(self.path, "its voxels do not have the checksum written with them")
             self.verified.add(chunk)
+
+
+def _details(text: str) -> dict[str, Any]:
+    if int(text[:8], 16) != isal_zlib.crc32(text[8:].encode()):
+        raise ValueError("checksum of the metadata")
+    return json.loads(text[8:])
 
 
 def damaged(where: str, what: str) -> InputError:
