@@ -16,6 +16,7 @@ from radfoundry.records import Acquisition, InputError
 
 FIRST_BYTES = 1 << 16
 HEADER_LIMIT_BYTES = 1 << 28
+PREAMBLE_BYTES = 132
 UNCOMPRESSED = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"))
 UNSUPPORTED = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
@@ -207,6 +208,8 @@ def _check(instance: Instance, found: dicom_scan.Scan, stream: BinaryIO) -> None
     source = instance.source
     if instance.sop_class in UNSUPPORTED:
         raise refused("unsupported", f"holds {UNSUPPORTED[instance.sop_class]}, which is not read as an image", source)
+    if not found.values and stream.seek(0, 2) <= PREAMBLE_BYTES:
+        raise refused("truncated", "ends where its header should begin", source)
     if found.pixel_offset < 0 and not instance.rows:
         raise refused("no-pixels", f"holds no image (SOP class {instance.sop_class or 'not stated'})", source)
     if found.pixel_offset < 0:
@@ -215,7 +218,8 @@ def _check(instance: Instance, found: dicom_scan.Scan, stream: BinaryIO) -> None
         shape = f"{instance.rows} rows, {instance.columns} columns, {instance.frames} frames"
         raise refused("empty-axis", f"states {shape}", source)
     if instance.transfer_syntax in UNCOMPRESSED - {dicom_scan.DEFLATED}:
-        present = stream.seek(0, 2) - found.pixel_offset
+        element_header = 8 if instance.transfer_syntax == dicom_scan.IMPLICIT else 12
+        present = max(0, stream.seek(0, 2) - found.pixel_offset - element_header)
         if present < expected_bytes(instance):
             raise refused("truncated", f"holds {present} of {expected_bytes(instance)} bytes of pixel data", source)
 

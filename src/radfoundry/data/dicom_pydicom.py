@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from radfoundry.data.dicom_scan import Scan
-from radfoundry.data.dicom_values import WANTED
+from radfoundry.data.dicom_values import CHARACTER_SET, WANTED
 from radfoundry.data.reading import FINDINGS
 from radfoundry.data.sources import Source
 from radfoundry.records import InputError
@@ -34,6 +34,12 @@ PARSE_ERRORS = (
     zlib.error,
 )
 NUMERIC = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8}
+# (implicit VR, little endian) -> transfer syntax, for data without a file meta group
+ENCODINGS = {
+    (True, True): "1.2.840.10008.1.2",
+    (False, True): "1.2.840.10008.1.2.1",
+    (False, False): "1.2.840.10008.1.2.2",
+}
 LOGGERS = ("pydicom", "openjpeg", "rle", "pylibjpeg", "PIL")
 
 
@@ -75,7 +81,7 @@ def scan_slowly(stream: BinaryIO, source: Source) -> Scan:
     stream.seek(0)
     with quietly(source):
         dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=sorted(WANTED))
-        syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) or "1.2.840.10008.1.2"
+        syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) or ENCODINGS.get(dataset.original_encoding, "")
         values = {tag: raw for tag in WANTED if (raw := _raw(dataset, tag)) is not None}
         position = stream.tell()
         at_pixels = stream.read(4)[:2] in (b"\xe0\x7f", b"\x7f\xe0")
@@ -90,6 +96,8 @@ def _raw(dataset: Any, tag: int) -> bytes | None:
         return None
     element = dataset.get_item(tag)
     value = getattr(element, "value", None)
+    if tag == CHARACTER_SET and value:  # the one element that pydicom has already turned into text
+        return "\\".join([value] if isinstance(value, str) else value).encode("ascii", "ignore")
     if not isinstance(value, bytes):
         return None
     if not element.is_little_endian and element.VR in NUMERIC:

@@ -100,14 +100,14 @@ def _explicit(data: bytes, offset: int, wanted: frozenset[int], values: dict[int
     while offset < end:
         group, element, vr, length = _EXPLICIT(data, offset)
         tag = group << 16 | element
+        if group == 0x7FE0 and tag in PIXEL_TAGS:
+            return offset, frames
         start = offset + 8
         if vr in LONG_VRS:
             (length,) = _LONG(data, start)
             start += 4
         elif vr not in SHORT_VRS:
             raise ScanError("value representation")
-        if group == 0x7FE0 and tag in PIXEL_TAGS:
-            return offset, frames
         if tag < last:
             raise ScanError("order")
         last = tag

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -196,7 +197,9 @@ def decode_text(raw: bytes, character_set: bytes) -> str:
 
     names = [part.strip() for part in character_set.decode("ascii", "ignore").split("\\")]
     try:
-        decoded = decode_bytes(raw[:TEXT_LIMIT], convert_encodings(names), {0x5C, 0x5E, 0x3D})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they would quote the name
+            decoded = decode_bytes(raw[:TEXT_LIMIT], convert_encodings(names), {0x5C, 0x5E, 0x3D})
     except (LookupError, ValueError):
         decoded = raw[:TEXT_LIMIT].decode("ascii", "replace")
     return decoded.strip("\0 ").replace("\ufffd", "?")
