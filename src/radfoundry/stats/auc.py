@@ -130,7 +130,7 @@ def auroc_difference(
             for part, side in zip(parts, (first, second), strict=True)
         ]
         variance = alone[0] + alone[1]
-    independent = len(np.unique(first.patient)) if paired else _patients(first) + _patients(second) - 1
+    independent = _patients(first) if paired else _patients(first) + _patients(second)
     quantile = wide_quantile(level, independent, n)
     return _difference(parts[0].value - parts[1].value, variance, quantile=quantile, level=level, title=title, n=n)
 

@@ -106,10 +106,13 @@ def bin_edges(probability: np.ndarray, bins: int | ArrayLike) -> np.ndarray:
 
 def bin_of(probability: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """The bin of each probability; a border belongs to the bin above it, 1 to the last."""
-    return np.clip(np.searchsorted(edges, probability, side="right") - 1, 0, len(edges) - 2)
+    # np.linspace(0, 1, 6) holds 0.6000000000000001: without the slack a score of 0.6 would fall below its border.
+    return np.clip(np.searchsorted(edges, probability + 1e-12, side="right") - 1, 0, len(edges) - 2)
 
 
-def _weighted_calibration_error(bins: int | ArrayLike) -> Weighted:
+def weighted_calibration_error(bins: int | ArrayLike) -> Weighted:
+    """The calibration error as a weighted statistic; the borders are those of the rows as they are."""
+
     def prepare(data: Predictions) -> Prepared:
         truth, probability = probabilities(data)
         edges = bin_edges(probability, bins)
@@ -141,14 +144,19 @@ def calibration_error(
     0.1
     """
     found = as_predictions(data, score, patient=patient)
-    truth, probability = probabilities(found)
-    statistic = _weighted_calibration_error(bins)
+    _, probability = probabilities(found)
+    statistic = weighted_calibration_error(bins)
     drawn = bootstrap(statistic, found, level=level, rng=rng)
+    return beside_perfection(drawn, probability, bins=bins, rng=rng)
+
+
+def beside_perfection(drawn: Estimate, probability: np.ndarray, *, bins: int | ArrayLike, rng: Seed = 0) -> Estimate:
+    """A percentile interval of a calibration error turned round, with the error of perfect calibration in its note."""
     low, high = max(0.0, 2 * drawn.value - drawn.high), max(0.0, 2 * drawn.value - drawn.low)
     chance = chance_calibration_error(probability, bins=bins, rng=rng)
     method = drawn.method.replace("percentile", "basic") + f", {len(bin_edges(probability, bins)) - 1} bins"
     note = f"perfect calibration would show {chance:.3f}"
-    return Estimate(drawn.value, low, high, level=level, method=method, n=len(truth), note=note)
+    return replace(drawn, low=low, high=high, method=method, note=note)
 
 
 def chance_calibration_error(probability: np.ndarray, *, bins: int | ArrayLike = 10, rng: Seed = 0) -> float:
@@ -179,6 +187,11 @@ def brier_score(
     found = as_predictions(data, score, patient=patient)
     truth, _ = probabilities(found)
     drawn = bootstrap(weighted_brier, found, level=level, method=method, rng=rng)
+    return beside_prevalence(drawn, truth)
+
+
+def beside_prevalence(drawn: Estimate, truth: np.ndarray) -> Estimate:
+    """A Brier score with the score of always saying the prevalence in its note."""
     prevalence = float(truth.mean())
     trivial = f"always saying the prevalence scores {prevalence * (1 - prevalence):.3f}"
     return replace(drawn, note="; ".join(part for part in (drawn.note, trivial) if part))

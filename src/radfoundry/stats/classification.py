@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -47,12 +47,18 @@ def confusion_measures(
     """
     found = as_predictions(data, score, patient=patient)
     interval_level(level)
-    truth, values = binary_columns(found)
-    called = values >= threshold
-    table = _shares(truth, called, found.patient, level=level)
     drawn = bootstrap_many(drawn_measures(threshold), found, level=level, rng=rng)
+    return confusion_from_draws(found, drawn, threshold=threshold, level=level)
+
+
+def confusion_from_draws(
+    found: Predictions, drawn: Mapping[str, Estimate], *, threshold: float, level: float
+) -> dict[str, Estimate]:
+    """The measures of `confusion_measures` when those of `drawn_measures` have been bootstrapped already."""
+    truth, values = binary_columns(found)
+    table = _shares(truth, values >= threshold, found.patient, level=level)
     for name, estimate in drawn.items():
-        # A bootstrap of a table without errors never shows one; the interval would have no width.
+        # Draws from a table without errors never show one, so the interval would have no width.
         flat = estimate.defined and estimate.low == estimate.high
         table[name] = replace(estimate, low=math.nan, high=math.nan, note="no draw differs") if flat else estimate
     trivial = max(float(truth.mean()), 1 - float(truth.mean()))

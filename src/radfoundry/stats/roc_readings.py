@@ -110,7 +110,7 @@ def average_precision(
     *,
     patient: ArrayLike | None = None,
     level: float = 0.95,
-    method: str = "stratified percentile",
+    method: str = "percentile",
     rng: Seed = 0,
 ) -> Estimate:
     """Area under the precision-recall curve as the step sum (average precision); chance equals the prevalence.
@@ -127,6 +127,11 @@ def average_precision(
     if not truth.any():
         return Estimate.undefined(one_class_note(truth), n=len(truth), method=f"bootstrap, {method}", level=level)
     drawn = bootstrap(weighted_average_precision, found, level=level, method=method, rng=rng)
+    return beside_chance(drawn, truth)
+
+
+def beside_chance(drawn: Estimate, truth: np.ndarray) -> Estimate:
+    """An average precision with the prevalence, which is what guessing scores, in its note."""
     note = "; ".join(part for part in (f"chance is the prevalence, {truth.mean():.2f}", drawn.note) if part)
     return replace(drawn, note=note)
 

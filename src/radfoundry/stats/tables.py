@@ -10,14 +10,15 @@ import numpy as np
 
 from radfoundry.records import Estimate, InputError, Predictions
 from radfoundry.stats.auc import auroc
-from radfoundry.stats.bootstrap import bootstrap_many
-from radfoundry.stats.calibration import brier_score, calibration_error
-from radfoundry.stats.classification import confusion_measures
-from radfoundry.stats.inputs import one_class_note, true_or_false
+from radfoundry.stats.bootstrap import Statistic, bootstrap_many
+from radfoundry.stats.calibration import beside_perfection, beside_prevalence, weighted_calibration_error
+from radfoundry.stats.classification import confusion_from_draws, drawn_measures
+from radfoundry.stats.inputs import binary_columns, true_or_false
 from radfoundry.stats.multiclass import class_measures, label_areas
 from radfoundry.stats.recalibration import calibration_slope
 from radfoundry.stats.regression import MEASURES
-from radfoundry.stats.roc_readings import average_precision
+from radfoundry.stats.roc_readings import beside_chance
+from radfoundry.stats.weighted import weighted_average_precision, weighted_brier
 
 
 @dataclass(frozen=True)
@@ -153,17 +154,21 @@ def _whole(truth: np.ndarray) -> np.ndarray:
 
 
 def _binary(data: Predictions, settings: Mapping[str, float]) -> dict[str, Estimate]:
+    """All measures that need draws share one set of them."""
     level, seed, threshold = settings["level"], int(settings["seed"]), settings["threshold"]
-    confusion = confusion_measures(data, threshold=threshold, level=level, rng=seed)
-    table = {
-        "auroc": auroc(data, level=level),
-        "average_precision": average_precision(data, level=level, rng=seed),
-        **{name: confusion[name] for name in SHOWN},
-    }
-    probable = bool(((data.score >= 0) & (data.score <= 1)).all())
-    if probable and not one_class_note(data.target.astype(bool)):
-        table["brier_score"] = brier_score(data, level=level, rng=seed)
-        table["calibration_error"] = calibration_error(data, level=level, rng=seed)
+    truth, score = binary_columns(data)
+    probable = bool(((score >= 0) & (score <= 1)).all())
+    statistics: dict[str, Statistic] = {**drawn_measures(threshold), "average_precision": weighted_average_precision}
+    if probable:
+        statistics |= {"brier_score": weighted_brier, "calibration_error": weighted_calibration_error(10)}
+    drawn = bootstrap_many(statistics, data, level=level, rng=seed)
+    cut = confusion_from_draws(data, {k: drawn[k] for k in drawn_measures(threshold)}, threshold=threshold, level=level)
+    table = {"auroc": auroc(data, level=level)}
+    table["average_precision"] = beside_chance(drawn["average_precision"], truth)
+    table.update({name: cut[name] for name in SHOWN})
+    if probable:
+        table["brier_score"] = beside_prevalence(drawn["brier_score"], truth)
+        table["calibration_error"] = beside_perfection(drawn["calibration_error"], score, bins=10, rng=seed)
         table["calibration_slope"] = calibration_slope(data, level=level)
     return table
 
