@@ -74,6 +74,19 @@ GROUPS: dict[int, dict[int, tuple[str, Callable[[Any], Any]]]] = {
     0x00209071: {0x00180015: ("body_part", _word), 0x00209072: ("image_laterality", _word)},
 }
 GRADIENTS, GRADIENT = 0x00189076, 0x00189089
+# A frame that does not state one of these has none: it must not inherit that of the first frame.
+OWN_TO_FRAMES = (
+    "position",
+    "orientation",
+    "pixel_spacing",
+    "b_value",
+    "gradient",
+    "echo_time_ms",
+    "temporal_position",
+    "trigger_time",
+    "rescale_slope",
+    "rescale_intercept",
+)
 VARYING = ("b_value", "gradient", "echo_time_ms", "temporal_position", "trigger_time", "acquisition_number")
 
 
@@ -98,7 +111,7 @@ def frames_of(instance: Instance, dataset: Any) -> list[Instance]:
             raise refused(
                 "missing-groups", f"{len(per_frame)} functional groups for {instance.frames} frames", instance.source
             )
-        plain = replace(instance, frames=1, **shared)
+        plain = replace(instance, **{"frames": 1, **dict.fromkeys(OWN_TO_FRAMES), **shared})
         return [replace(plain, **_group_values(item)) for item in per_frame]
 
 

@@ -10,13 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from radfoundry.data.dicom_header import Instance, refused
+from radfoundry.data.dicom_affine import axes_of, fitted, position_of, well_oriented
+from radfoundry.data.dicom_header import refused
 from radfoundry.data.reading import Repair
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-POSITION_TOLERANCE_MM = 0.05
-POSITION_TOLERANCE_SHARE = 0.01
-TILT_TOLERANCE_DEG = 0.1
 SAME_POSITION_MM = 0.01
 ORIENTATION_TOLERANCE = 2e-3
 CHANNEL_LABELS: tuple[tuple[str, Callable[[Any], str]], ...] = (
@@ -56,37 +53,17 @@ def stack(planes: Sequence[Plane], repair: Repair, where: str) -> Stack:
     """Order planes into channels and slices and fit their affine; irregular ones are refused unless repaired."""
     planes, mended = _one_matrix(list(planes), repair, where)
     _check_geometry(planes, where)
-    row_axis, column_axis, normal = axes_of(planes[0].instance)
-    along = np.array([np.dot(normal, _position(plane)) for plane in planes])
+    _, _, normal = axes_of(planes[0].instance)
+    along = np.array([np.dot(normal, position_of(plane.instance)) for plane in planes])
     columns = _same_place(planes, along)
     columns, dropped = _without_duplicates(columns, repair, where)
     channels, incomplete = _channels(columns, repair, where)
     first = channels[0]
-    affine, offsets, tilt_mm, uneven = _fit(first, (row_axis, column_axis, normal), repair, where)
+    affine, offsets, tilt_mm, uneven = fitted(
+        [plane.instance for plane in first], axes_of(first[0].instance), repair, where
+    )
     repairs = tuple(name for name in (mended, dropped, incomplete, *uneven) if name)
     return Stack(channels, affine, offsets, repairs, tilt_mm, channel_names(channels))
-
-
-def axes_of(instance: Instance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Unit vectors in LPS along a row, along a column, and the normal of the right-hand rule."""
-    values = np.array(instance.orientation, dtype=float)
-    row = values[:3] / np.linalg.norm(values[:3])
-    column = values[3:] - row * np.dot(row, values[3:])
-    column /= np.linalg.norm(column)
-    return row, column, np.cross(row, column)
-
-
-def _position(plane: Plane) -> np.ndarray:
-    return np.array(plane.instance.position, dtype=float)
-
-
-def well_oriented(orientation: tuple[float, ...] | None) -> bool:
-    """Whether six numbers are two perpendicular unit vectors, as the standard demands."""
-    if orientation is None or len(orientation) != 6:
-        return False
-    row, column = np.array(orientation[:3]), np.array(orientation[3:])
-    lengths = np.array([row @ row, column @ column])
-    return bool(np.all(np.abs(lengths - 1) < 0.02) and abs(row @ column) < 0.01)
 
 
 def _one_matrix(planes: list[Plane], repair: Repair, where: str) -> tuple[list[Plane], str]:
@@ -241,79 +218,6 @@ def _common(columns: list[list[Plane]]) -> list[list[Plane]]:
                 chosen.append(plane)
         kept.append(chosen)
     return kept if _consistent(kept) else []
-
-
-def _fit(
-    planes: list[Plane], axes: tuple[np.ndarray, np.ndarray, np.ndarray], repair: Repair, where: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[str, ...]]:
-    """The affine of the first channel, slice offsets in steps, the in-plane drift per step, and what was mended."""
-    row_axis, column_axis, normal = axes
-    positions = np.array([_position(plane) for plane in planes])
-    spacing = planes[0].instance.pixel_spacing or (0.0, 0.0)
-    repairs: list[str] = []
-    if len(planes) == 1:
-        step = normal * _single_thickness(planes[0].instance, repair, where, repairs)
-        offsets = np.zeros(1)
-    else:
-        step, offsets = _step(positions, normal, repair, where, repairs)
-    drift = step - normal * np.dot(step, normal)
-    angle = math.degrees(math.atan2(float(np.linalg.norm(drift)), abs(float(np.dot(step, normal)))))
-    tilt_mm = np.zeros(2)
-    if angle > TILT_TOLERANCE_DEG:
-        if repair.tilt not in ("resample", "keep"):
-            raise refused("gantry-tilt", f"slices are sheared by {angle:.2f} degrees", where)
-        repairs.append("gantry-tilt")
-        if repair.tilt == "resample":
-            tilt_mm = np.array([np.dot(drift, row_axis), np.dot(drift, column_axis)])
-            step = step - drift
-    affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1], affine[:3, 2] = row_axis * spacing[1], column_axis * spacing[0], step
-    affine[:3, 3] = positions[0]
-    return LPS_TO_RAS @ affine, offsets, tilt_mm, tuple(repairs)
-
-
-def _single_thickness(item: Instance, repair: Repair, where: str, repairs: list[str]) -> float:
-    thickness = item.spacing_between_slices or item.slice_thickness
-    if thickness and thickness > 0:
-        return thickness
-    if repair.geometry != "image":
-        raise refused("no-geometry", "a single slice that states no thickness", where)
-    repairs.append("no-geometry")
-    return 1.0
-
-
-def _step(
-    positions: np.ndarray, normal: np.ndarray, repair: Repair, where: str, repairs: list[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The vector from one slice to the next and each slice's offset in steps."""
-    span = positions[-1] - positions[0]
-    length = float(np.dot(span, normal))
-    distances = (positions - positions[0]) @ normal
-    gaps = np.diff(distances)
-    even = length / (len(positions) - 1)
-    tolerance = POSITION_TOLERANCE_MM + POSITION_TOLERANCE_SHARE * even
-    line = positions[0] + np.outer(distances / length, span)
-    if np.abs(positions - line).max() > tolerance:
-        raise refused("uneven-spacing", "the slices do not lie on one straight line", where)
-    if np.abs(distances - even * np.arange(len(positions))).max() <= tolerance:
-        return span / (len(positions) - 1), np.arange(len(positions), dtype=float)
-    usual = float(np.median(gaps)) if np.median(gaps) < 1.5 * gaps.min() else float(gaps.min())
-    multiples = gaps / usual
-    is_gap = bool(np.all(np.abs(gaps - usual * np.round(multiples)) <= tolerance) and multiples.max() > 1.5)
-    if is_gap:
-        steps = np.concatenate([[0.0], np.cumsum(np.round(multiples))])
-        if repair.gaps != "fill":
-            missing = int(steps[-1]) + 1 - len(positions)
-            raise refused("slice-gap", f"{missing} slices are missing between {len(positions)} others", where)
-        repairs.append("slice-gap")
-        return span / steps[-1], steps
-    if repair.spacing != "resample":
-        raise refused(
-            "uneven-spacing", f"distances between slices run from {gaps.min():.3f} to {gaps.max():.3f} mm", where
-        )
-    repairs.append("uneven-spacing")
-    count = max(1, round(length / usual))
-    return span / count, distances / length * count
 
 
 def channel_names(channels: list[list[Plane]]) -> tuple[str, ...]:
