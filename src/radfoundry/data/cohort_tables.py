@@ -33,6 +33,7 @@ _SERIES_COLUMNS = {
     "kind": "text",
     "files": "integer",
     "file_keys": "text[]",
+    "uid_key": "text",
 }
 _ACQUISITION_TYPES = {
     "str": "text",

@@ -67,6 +67,8 @@ def _read_dicom(task: ReadTask, outcome: Outcome) -> None:
             continue
         name, reason = sequence_of(read.acquisition, volumes=read.volume.array.shape[0])
         row = {"sequence": name, "sequence_reason": reason, "plane": plane_of(read.volume.affine), "kind": "dicom"}
+        uid = group[0].series_uid
+        row["uid_key"] = uid if task.rules.names.keyed or not uid else task.rules.names.name("uid", uid)
         outcome["series"].append(_store(task, key, read, {**row, "files": len(files)}))
 
 

@@ -1,0 +1,271 @@
+"""Labels from a table into a cohort: typed, checked against who is there, contradictions refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from radfoundry.data.cohort import read_labels, read_record
+from radfoundry.data.cohort_tables import read_table, write_table
+from radfoundry.data.identity import stem_of
+from radfoundry.data.pseudonyms import Pseudonyms, default_key_file, open_key
+from radfoundry.records import InputError
+
+LEVELS = ("patient", "case", "series")
+KEY_NAMES = {
+    "patient": ("patient", "patient_id", "patientid", "subject", "subject_id", "participant_id"),
+    "case": ("case", "case_id", "study", "study_uid", "studyinstanceuid", "exam"),
+    "series": ("series", "series_uid", "seriesinstanceuid", "file", "filename", "file_name", "image", "path"),
+}
+IDENTIFYING = re.compile(
+    r"(^|[^a-z])(name|surname|birth|dob|address|phone|e-?mail|mrn|ssn|accession|zip|postcode)([^a-z]|$)", re.IGNORECASE
+)
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|(19|20)\d{2}[01]\d[0-3]\d")
+MISSING = frozenset(("", "na", "n/a", "nan", "none", "null", "."))
+WORDS = {"true": True, "false": False, "yes": True, "no": False}
+
+
+def label(
+    cohort: str | Path,
+    table: str | Path,
+    *,
+    on: str = "patient",
+    key_column: str | None = None,
+    key_file: str | Path | None = None,
+    allow_missing: bool = False,
+) -> dict[str, Any]:
+    """Add the columns of a CSV, TSV or Parquet table to a cohort as labels of its patients, cases or series.
+
+    Rows are matched by `key_column` (by default the column named like one, else the first): pseudonyms of the
+    cohort, or your own identifiers (PatientID, study or series UID, file name), which are passed through the
+    cohort's key. Each column becomes booleans, whole numbers, numbers or text; empty cells and NA stay missing.
+    All of it is taken or nothing: refused are rows that nobody in the cohort answers to (unless `allow_missing`),
+    one key with two values, a value that contradicts an earlier label, and names that fit several files. In a
+    pseudonymised cohort columns that look like names or dates of people are left out. Gives what was done:
+    `columns` (name: type), `labelled` (how many keys), `unknown`, `left out`, `notes`.
+    """
+    if on not in LEVELS:
+        raise InputError(f"cannot label {on!r}", remedy=f"choose one of {', '.join(LEVELS)}")
+    record = read_record(cohort)
+    rows = read_rows(table)
+    key_column = _key_column(rows, on, key_column, str(table))
+    keyed = bool(record["provenance"].get("pseudonymised"))
+    wanted = [name for name in rows[0] if name != key_column]
+    telling = [name for name in wanted if keyed and _is_telling(name, rows)]
+    wanted = [name for name in wanted if name not in telling]
+    if not wanted:
+        raise InputError("no column is left to take", where=str(table), remedy="rename columns that look like names")
+    find = _finder(cohort, on, _names(cohort, record, key_file) if keyed else Pseudonyms(None))
+    unknown: list[str] = []
+    values: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)  # column -> key -> (text, the user's own key)
+    for row in rows:
+        given = row[key_column].strip()
+        key = find(given)
+        if key is None:
+            unknown.append(given)
+            continue
+        for name in wanted:
+            _collect(values[name], key, row[name].strip(), given, name, str(table))
+    if unknown and not (allow_missing and len(unknown) < len(rows)):
+        _refuse_unknown(unknown, len(rows), on, str(table))
+    typed = {name: _typed(name, values[name]) for name in wanted}
+    _keep(cohort, on, typed, str(table))
+    return {
+        "columns": {name: kind for name, (kind, _) in typed.items()},
+        "labelled": len({key for _, found in typed.values() for key in found}),
+        "unknown": unknown,
+        "left out": telling,
+        "notes": _remarks(typed),
+    }
+
+
+def _refuse_unknown(unknown: Sequence[str], count: int, on: str, where: str) -> NoReturn:
+    listed = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
+    raise InputError(
+        f"{len(unknown)} of {count} rows name no {on} of the cohort: {listed}",
+        where=where,
+        remedy="remove them, check the key column, or allow missing ones",
+        finding="unknown-patients",
+    )
+
+
+def read_rows(table: str | Path) -> list[dict[str, str]]:
+    """A table as rows of text, so that `007` stays `007`; refuses what is no table, and ragged or empty ones."""
+    path = Path(table)
+    if not path.exists():
+        raise InputError("no such file", where=str(table), remedy="check the path", finding="missing-file")
+    if path.suffix.lower() == ".parquet":
+        return _parquet_rows(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError("is not UTF-8 text", where=str(table), remedy="save it as CSV with UTF-8") from None
+    first = text.partition("\n")[0]
+    separator = max(",;\t", key=first.count)
+    lines = list(csv.reader(text.splitlines(), delimiter=separator))
+    header = [name.strip() for name in lines[0]] if lines else []
+    if len(header) < 2 or len(set(header)) != len(header) or not all(header):
+        raise InputError(
+            "needs a first line with a key column and at least one label, each with its own name",
+            where=str(table),
+            remedy="mend the first line",
+            finding="not-a-table",
+        )
+    body = [line for line in lines[1:] if any(cell.strip() for cell in line)]
+    ragged = next((number for number, line in enumerate(body, start=2) if len(line) != len(header)), None)
+    if ragged or not body:
+        raise InputError(
+            f"line {ragged} has not {len(header)} columns" if ragged else "has no rows",
+            where=str(table),
+            remedy="mend the table",
+            finding="not-a-table",
+        )
+    return [dict(zip(header, line, strict=True)) for line in body]
+
+
+def _parquet_rows(path: Path) -> list[dict[str, str]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(path).to_pylist()
+    except (pa.ArrowException, OSError):
+        raise InputError("is no Parquet file", where=str(path), remedy="give CSV, TSV or Parquet") from None
+    return [{str(name): "" if value is None else str(value) for name, value in row.items()} for row in rows]
+
+
+def _key_column(rows: Sequence[Mapping[str, str]], on: str, asked: str | None, where: str) -> str:
+    names = list(rows[0]) if rows else []
+    if asked is not None:
+        if asked not in names:
+            raise InputError(f"no column {asked!r}", where=where, remedy=f"columns here: {', '.join(names)}")
+        return asked
+    found = [name for name in names if name.casefold().replace(" ", "_") in KEY_NAMES[on]]
+    if len(found) > 1:
+        listed = ", ".join(found)
+        raise InputError(f"several columns could name the {on}", where=where, remedy=f"say which: {listed}")
+    return found[0] if found else names[0]
+
+
+def _is_telling(name: str, rows: Sequence[Mapping[str, str]]) -> bool:
+    return bool(IDENTIFYING.search(name)) or any(DATE.fullmatch(row[name].strip()) for row in rows)
+
+
+def _names(cohort: str | Path, record: Mapping[str, Any], key_file: str | Path | None) -> Pseudonyms | None:
+    """The cohort's key; None when it is not there and was not asked for: then only pseudonyms can be matched."""
+    place = Path(key_file) if key_file else default_key_file(cohort)
+    if key_file is None and not place.exists():
+        return None
+    names = open_key(place, outside=cohort, create=False)
+    if names.fingerprint != record["provenance"]["settings"]["key"]:
+        raise InputError("is not the key of this cohort", where=str(place), remedy="give the key it was made with")
+    return names
+
+
+def _finder(cohort: str | Path, on: str, names: Pseudonyms | None) -> Callable[[str], str | None]:
+    """From what a table says to the key in the cohort: as it is, through the key, or as the name of a file."""
+    series = read_table(Path(cohort) / "series.parquet", "series")
+    column = {"patient": "patient", "case": "case", "series": "key"}[on]
+    known = {row[column] for row in series}
+    by_name: dict[str, set[str]] = defaultdict(set)
+    for row in series:
+        for name in (*(row["file_keys"] or ()), row["uid_key"]):
+            by_name[name].add(row[column])
+
+    def find(given: str) -> str | None:
+        if given in known:
+            return given
+        if names is None:
+            return None
+        through = names.case(given) if on == "case" else names.patient(given)
+        if through in known:
+            return through
+        path = stem_of(given.replace("\\", "/").removeprefix("./"))
+        found = by_name.get(names.name("uid", given)) or by_name.get(names.name("file", path), set())
+        if len(found) > 1:
+            raise InputError(
+                f"{given!r} fits {len(found)} {on}s",
+                remedy="give more of the path, or the series' key",
+                finding="ambiguous",
+            )
+        return next(iter(found), None)
+
+    return find
+
+
+def _collect(found: dict[str, tuple[str, str]], key: str, text: str, given: str, name: str, where: str) -> None:
+    if text.casefold() in MISSING:
+        return
+    before = found.setdefault(key, (text, given))
+    if before[0] != text:
+        raise InputError(
+            f"{given} has two values of {name}: {before[0]!r} and {text!r}",
+            where=where,
+            remedy="keep one row, or label cases or series instead of patients",
+            finding="conflict",
+        )
+
+
+def _typed(name: str, found: Mapping[str, tuple[str, str]]) -> tuple[str, dict[str, Any]]:
+    """The narrowest type that all values of a column have."""
+    texts = {key: text for key, (text, _) in found.items()}
+    if texts and all(text.casefold() in WORDS for text in texts.values()):
+        return "boolean", {key: WORDS[text.casefold()] for key, text in texts.items()}
+    if all(re.fullmatch(r"[-+]?(0|[1-9]\d{0,17})", text) for text in texts.values()):
+        return "integer", {key: int(text) for key, text in texts.items()}
+    numbers = {key: _number(text) for key, text in texts.items()}
+    if all(value is not None for value in numbers.values()):
+        infinite = [found[key][1] for key, value in numbers.items() if value is not None and math.isinf(value)]
+        if infinite:
+            raise InputError(f"{name} of {infinite[0]} is not finite", remedy="leave the cell empty")
+        return "number", dict(numbers)
+    return "text", texts
+
+
+def _number(text: str) -> float | None:
+    if re.fullmatch(r"0\d+", text):  # 007 is a code
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _remarks(typed: Mapping[str, tuple[str, Mapping[str, Any]]]) -> list[str]:
+    remarks = []
+    for name, (_, values) in typed.items():
+        counts = Counter(map(str, values.values()))
+        if not values:
+            remarks.append(f"{name} is empty")
+        elif len(counts) == 1:
+            remarks.append(
+                f"{name} is {next(iter(counts))} for all {len(values)}: nothing can be learnt from one class"
+            )
+    return remarks
+
+
+def _keep(cohort: str | Path, on: str, typed: Mapping[str, tuple[str, Mapping[str, Any]]], where: str) -> None:
+    kept = {(row["level"], row["key"], row["name"]): row for row in read_labels(cohort)}
+    for name, (kind, values) in typed.items():
+        other = next((row["kind"] for row in kept.values() if row["name"] == name and row["kind"] != kind), None)
+        if other and values:
+            raise InputError(
+                f"{name} is {kind} here and {other} in the cohort", where=where, remedy="rename the column"
+            )
+        for key, value in values.items():
+            place, text = (on, key, name), json.dumps(value)
+            if place in kept and kept[place]["value"] != text:
+                raise InputError(
+                    f"{name} of {on} {key} is {kept[place]['value']} in the cohort and {text} here",
+                    where=where,
+                    remedy="rename the column, or remove labels.parquet to start over",
+                    finding="conflict",
+                )
+            kept[place] = {"level": on, "key": key, "name": name, "kind": kind, "value": text}
+    write_table(Path(cohort) / "labels.parquet", "labels", [kept[place] for place in sorted(kept)])
