@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 # Full width at half maximum to standard deviation of a Gaussian.
-SIGMA_PER_WIDTH = 1.0 / (8.0 * np.log(2.0)) ** 0.5
+SIGMA_PER_WIDTH = 1.0 / math.sqrt(8.0 * math.log(2.0))
 TRUNCATE_SIGMAS = 3.0
 # Voxel numbers this close to a boundary are meant to lie on it; rounding of an affine makes differences this small.
 TIE_VOXELS = 1e-6
@@ -23,7 +24,7 @@ def blur_sigma(factor: float) -> float:
     >>> round(blur_sigma(2.0), 3), blur_sigma(0.5)
     (0.736, 0.0)
     """
-    return (factor**2 - 1.0) ** 0.5 * SIGMA_PER_WIDTH if factor > 1.0 + 1e-3 else 0.0
+    return math.sqrt(factor**2 - 1.0) * SIGMA_PER_WIDTH if factor > 1.0 + 1e-3 else 0.0
 
 
 def along_axes(

@@ -238,8 +238,9 @@ def _qform(header: NiftiHeader) -> np.ndarray:
     squared = b * b + c * c + d * d
     if not squared <= 1.0 + 1e-4:  # also catches NaN
         raise refused("the qform quaternion is longer than 1", header.where, "affine")
-    a = math.sqrt(max(0.0, 1.0 - squared))
-    if squared > 1.0:
+    # Half turns have a = 0; what float32 leaves of it there would turn the image by up to a thirtieth of a degree.
+    a = math.sqrt(1.0 - squared) if 1.0 - squared > 3 * float(np.finfo(np.float32).eps) else 0.0
+    if a == 0.0:
         b, c, d = (x / math.sqrt(squared) for x in (b, c, d))
     rotation = np.array(
         [
