@@ -46,6 +46,7 @@ TO_RAS = {  # the sign of each axis of an NRRD space on its way to RAS
 SHORT_SPACES = {"ras": "right-anterior-superior", "las": "left-anterior-superior", "lps": "left-posterior-superior"}
 ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
 LARGEST_AXIS = 1 << 31
+LARGEST_MM = 1e7
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,8 @@ class ItkHeader:
             return picture_affine() @ np.diag([*scale, 1.0]), ("no-geometry",)
         affine = np.eye(4)
         affine[:3, :3], affine[:3, 3] = self.directions.T, self.origin
+        if np.abs(affine).max() > LARGEST_MM:
+            raise refused("the affine places voxels kilometres away", self.where, "affine")
         try:
             check_affine(affine)
         except InputError as error:

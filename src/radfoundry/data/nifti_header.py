@@ -62,6 +62,7 @@ VOXELS = {  # datatype code -> numpy type, values per voxel
 }
 REFUSED = {0: "no", 1: "1-bit", 32: "complex", 1536: "128-bit", 1792: "complex", 2048: "complex"}
 MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+LARGEST_MM = 1e7
 UNITS_NOTE = "radfoundry units="
 
 
@@ -212,6 +213,8 @@ def _unplaced(header: NiftiHeader, repair: Repair) -> tuple[np.ndarray, tuple[st
 
 
 def _checked(affine: np.ndarray, header: NiftiHeader) -> np.ndarray:
+    if np.abs(affine).max() > LARGEST_MM:  # also keeps later arithmetic from overflowing
+        raise refused("the affine places voxels kilometres away", header.where, "affine")
     try:
         check_affine(affine)
     except InputError as error:
