@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 from radfoundry.data.dicom_header import Instance, refused
 from radfoundry.data.dicom_pydicom import quietly, read_dataset
 
-FRAMES_LIMIT = 200_000
 SHARED, PER_FRAME = 0x52009229, 0x52009230
 
 
@@ -107,7 +106,7 @@ def frames_of(instance: Instance, dataset: Any) -> list[Instance]:
     with quietly(instance.source, what="the functional groups cannot be parsed"):
         shared = _group_values(next(iter(dataset.get(SHARED, None) or ()), None)) if SHARED in dataset else {}
         per_frame: Sequence[Any] = dataset[PER_FRAME].value if PER_FRAME in dataset else ()
-        if len(per_frame) != instance.frames or not per_frame or len(per_frame) > FRAMES_LIMIT:
+        if len(per_frame) != instance.frames or not per_frame:
             raise refused(
                 "missing-groups", f"{len(per_frame)} functional groups for {instance.frames} frames", instance.source
             )

@@ -17,6 +17,7 @@ from radfoundry.records import Acquisition, InputError
 FIRST_BYTES = 1 << 16
 HEADER_LIMIT_BYTES = 1 << 28
 PREAMBLE_BYTES = 132
+FRAMES_LIMIT = 200_000
 UNCOMPRESSED = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"))
 UNSUPPORTED = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
@@ -217,6 +218,8 @@ def _check(instance: Instance, found: dicom_scan.Scan, stream: BinaryIO) -> None
     if instance.rows < 1 or instance.columns < 1 or instance.frames < 1 or instance.samples < 1:
         shape = f"{instance.rows} rows, {instance.columns} columns, {instance.frames} frames"
         raise refused("empty-axis", f"states {shape}", source)
+    if instance.frames > FRAMES_LIMIT:
+        raise refused("limit", f"states {instance.frames} frames, more than the limit of {FRAMES_LIMIT}", source)
     if instance.transfer_syntax in UNCOMPRESSED - {dicom_scan.DEFLATED}:
         element_header = 8 if instance.transfer_syntax == dicom_scan.IMPLICIT else 12
         present = max(0, stream.seek(0, 2) - found.pixel_offset - element_header)

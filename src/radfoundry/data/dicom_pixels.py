@@ -16,6 +16,7 @@ PIXELS_LIMIT_BYTES = 8 << 30
 FRAME_LIMIT_BYTES = 1 << 29
 PROJECTIONS = frozenset(("CR", "DX", "MG", "RG", "XA", "RF", "IO", "PX", "DR"))
 COLOURS = frozenset(("RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420"))
+EXTENDED = "1.2.840.10008.1.2.4.51"
 SYNTAX_NAMES = {
     "1.2.840.10008.1.2.4.50": "JPEG baseline",
     "1.2.840.10008.1.2.4.51": "JPEG extended",
@@ -94,9 +95,7 @@ def _decoded(instance: Instance, dataset: Any) -> np.ndarray:
     import pydicom.pixels
 
     syntax = instance.transfer_syntax or ""
-    finding = "truncated" if syntax in UNCOMPRESSED else "transfer-syntax"
-    name = SYNTAX_NAMES.get(syntax, "an unknown encoding")
-    what = "the pixel data are damaged" if syntax in UNCOMPRESSED else f"pixels in {name} ({syntax}) cannot be decoded"
+    finding, what = _failure(instance)
     _quiet_gdcm()
     with quietly(instance.source, finding=finding, what=what):
         pixels = pydicom.pixels.pixel_array(dataset, decoding_plugin=DECODERS.get(syntax, ""))
@@ -108,6 +107,17 @@ def _decoded(instance: Instance, dataset: Any) -> np.ndarray:
     return (
         pixels.reshape(*shape, 3) if pixels.shape[-1] == 3 and pixels.ndim > len(shape[1:]) else pixels.reshape(shape)
     )
+
+
+def _failure(instance: Instance) -> tuple[str, str]:
+    """What to say when decoding fails: no decoder for this encoding, or bytes that are not in it."""
+    syntax = instance.transfer_syntax or ""
+    if syntax in UNCOMPRESSED:
+        return "truncated", "the pixel data are damaged"
+    name = SYNTAX_NAMES.get(syntax, "an unknown encoding")
+    if syntax not in DECODERS or (syntax == EXTENDED and (instance.bits_stored or 0) > 8):
+        return "transfer-syntax", f"pixels in {name} ({syntax}) cannot be decoded"
+    return "unreadable", f"the pixels are damaged, or not in the stated {name} ({syntax})"
 
 
 def _quiet_gdcm() -> None:

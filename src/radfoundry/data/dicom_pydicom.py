@@ -28,6 +28,7 @@ PARSE_ERRORS = (
     OSError,
     RecursionError,
     RuntimeError,
+    StopIteration,
     TypeError,
     ValueError,
     struct.error,

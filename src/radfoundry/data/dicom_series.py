@@ -98,10 +98,9 @@ def load_series(
         raise InputError("no files to read", finding="empty-folder", remedy="give at least one file")
     first = instances[0]
     where = f"series of {first.source}"
-    files = [_expand(instance, index) for index, instance in enumerate(instances)]
-    planes = [plane for planes in files for plane in planes]
-    if len(instances) == 1 and is_flat(first, planes):
-        return _flat(first, planes, repair=repair, keep_text=keep_text, window=window)
+    if len(instances) == 1 and is_flat(first):
+        return _flat(first, repair=repair, keep_text=keep_text, window=window)
+    planes = [plane for index, instance in enumerate(instances) for plane in _expand(instance, index)]
     ordered = stack(planes, repair, where)
     array = _filled(ordered, list(instances), where)
     array, channels = _named(array, ordered)
@@ -122,11 +121,11 @@ def _expand(instance: Instance, index: int) -> list[Plane]:
     return [Plane(frame, index, number) for number, frame in enumerate(frames_of(instance, dataset))]
 
 
-def is_flat(first: Instance, planes: Sequence[Plane]) -> bool:
+def is_flat(first: Instance) -> bool:
     """Whether a file is a picture (or film) without a place in the patient: projections, captures, ultrasound."""
     if first.enhanced or first.mosaic:
         return False
-    return first.modality in PROJECTIONS or first.position is None or first.orientation is None or len(planes) > 1
+    return first.modality in PROJECTIONS or first.position is None or first.orientation is None or first.frames > 1
 
 
 def _values(instance: Instance, *, keep_stored: bool = False) -> tuple[np.ndarray, Any]:
@@ -234,7 +233,7 @@ def _stated(ordered: Stack, volume: Volume, keep_text: bool) -> Any:
     return acquisition(item, keep_text=keep_text)
 
 
-def _flat(first: Instance, planes: list[Plane], *, repair: Repair, keep_text: bool, window: bool) -> ReadSeries:
+def _flat(first: Instance, *, repair: Repair, keep_text: bool, window: bool) -> ReadSeries:
     """A picture or film: K = 1, frames and colours as channels."""
     where = str(first.source)
     affine, repairs = flat_affine(first, repair, where)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry.data.dicom_affine import axes_of, fitted, position_of, well_oriented
-from radfoundry.data.dicom_header import refused
+from radfoundry.data.dicom_header import Instance, refused
 from radfoundry.data.reading import Repair
 
 SAME_POSITION_MM = 0.01
