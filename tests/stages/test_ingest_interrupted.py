@@ -34,11 +34,11 @@ def start(folder, workers):
     return subprocess.Popen([sys.executable, str(script), json.dumps(settings)], stdout=subprocess.PIPE, text=True)
 
 
-def kill_and_finish(folder, *, kills, workers, seed):
+def kill_and_finish(folder, *, kills, workers, seed, extra):
     """Start and kill at random points of the time a whole ingest takes, then let one finish."""
     with_key(folder)
     mixed_archive(folder / "scans")
-    pictures(folder / "scans" / "many", range(100, 160))
+    pictures(folder / "scans" / "many", range(100, 100 + extra))
     expected = ingest(folder / "scans", folder / "reference")
     begin = time.monotonic()
     assert ingest(folder / "scans", folder / "timed", workers=1).outputs == expected.outputs
@@ -96,13 +96,13 @@ def compare_folders(one, other):
 
 
 def test_three_kills_end_in_the_identical_cohort(tmp_path):
-    kill_and_finish(tmp_path, kills=3, workers=1, seed=0)
+    kill_and_finish(tmp_path, kills=3, workers=1, seed=0, extra=10)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_twenty_kills_end_in_the_identical_cohort(tmp_path, workers):
-    killed = kill_and_finish(tmp_path, kills=20, workers=workers, seed=workers)
+    killed = kill_and_finish(tmp_path, kills=20, workers=workers, seed=workers, extra=60)
     assert killed >= 3  # later starts find most of the work done and may end before their kill
 
 

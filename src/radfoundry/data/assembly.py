@@ -29,6 +29,7 @@ class Done:
     members: tuple[str, ...]
     repair: str
     outcome: Mapping[str, Any]
+    final: bool = True  # an outcome that is not final is tried again by the next run
 
     @property
     def clean(self) -> bool:
@@ -196,6 +197,7 @@ def _tidy(folder: Path, done: Mapping[str, Done], keys: set[str]) -> None:
         rows = [
             {"task": d.task, "members": d.members, "repair": d.repair, "outcome": json.dumps(d.outcome)}
             for _, d in sorted(done.items())
+            if d.final
         ]
         write_table(work / "done.parquet", "done", rows)
         shutil.rmtree(work / "done")

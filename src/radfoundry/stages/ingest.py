@@ -315,7 +315,7 @@ def _failed(task: ReadTask, error: BaseException | None) -> Done:
     named = InputError(found["what"], finding=found["reason"], remedy=remedy_for(found["reason"]))
     rejected = [rejection(file, task.rules, named) for file in task.files]
     outcome: Outcome = {"series": [], "case": None, "rejected": rejected}
-    return Done(task.key, tuple(task.members), digest(task.repair.__dict__), outcome)
+    return Done(task.key, tuple(task.members), digest(task.repair.__dict__), outcome, final=False)
 
 
 def _as_run(config: Config, record: Mapping[str, Any], tasks: Mapping[str, Found]) -> Run:
