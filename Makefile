@@ -18,6 +18,8 @@ install: .venv/installed
 quickstart: install
 	$(BIN)/radfoundry run frozen-probe --scale tiny --to quickstart
 
+# One thread a process: the tests already use every core.
+test test-all: export OMP_NUM_THREADS = 1
 test: install
 	$(BIN)/python -m pytest -n $(JOBS)
 

@@ -100,11 +100,15 @@ def fit(
         raise InputError(f"{len(owners)} training patient", remedy="a head needs at least two", finding="too-few")
     if kind != "regression" and len(np.unique(answers)) < 2:
         raise InputError("the training patients all have one class", remedy="check the split", finding="one-class")
+    from threadpoolctl import threadpool_limits
+
     mean, spread = features.mean(axis=0), features.std(axis=0)
     scaled = (features - mean) / np.where(spread > 1e-9, spread, 1.0)
     allowed = [value for value in head.strengths if head.name != "knn" or value <= len(answers) * 0.7] or [1]
-    strength = _choose(head, scaled, answers, patients, kind=kind, allowed=allowed)
-    arrays = _fit_arrays(head.name, scaled, answers, kind=kind, strength=strength, classes=classes)
+    # These problems are small: more than one linear-algebra thread costs ten times what it saves.
+    with threadpool_limits(limits=1):
+        strength = _choose(head, scaled, answers, patients, kind=kind, allowed=allowed)
+        arrays = _fit_arrays(head.name, scaled, answers, kind=kind, strength=strength, classes=classes)
     arrays |= {"mean": mean, "spread": np.where(spread > 1e-9, spread, 1.0)}
     return FittedHead(head.name, kind, float(strength), arrays)
 
