@@ -250,6 +250,8 @@ def split(
     if by not in methods:
         raise InputError(f"cannot split by {by!r}", remedy=f"choose one of {', '.join(methods)}")
     cohort = open_cohort(path)
+    if by == "date" and cohort.provenance.get("pseudonymised") and all(case.year is None for case in cohort.cases):
+        _refuse_moved_dates(cohort)
     existing = read_splits(path)
     if name in existing and not replace_existing:
         raise InputError(f"there is a split {name!r} already", remedy="choose another name or replace it")
@@ -261,6 +263,18 @@ def split(
     how = {"by": by, **settings, "near_duplicate_groups": len(together)}
     write_json(Path(path) / SPLITS, {**existing, name: {"how": how, "parts": parts}})
     return counts
+
+
+def _refuse_moved_dates(cohort: Cohort) -> None:
+    undated = sum(not case.date for case in cohort.cases)
+    if undated:
+        return  # by_date says how many
+    raise InputError(
+        "every patient's dates were moved by a number of days of their own, so they cannot order patients",
+        where=str(cohort.path),
+        remedy="ingest with keep_year=true and split by year",
+        finding="no-date",
+    )
 
 
 def case_duplicates(cohort: Cohort) -> list[tuple[str, ...]]:

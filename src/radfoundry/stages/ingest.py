@@ -16,7 +16,7 @@ from pydantic import Field
 from radfoundry.config import Settings
 from radfoundry.data.assembly import WORK, Done, agree_on_settings, assemble, keep_done, locked, read_done
 from radfoundry.data.bids import parse_name
-from radfoundry.data.cohort import RECORD
+from radfoundry.data.cohort import RECORD, volume_path
 from radfoundry.data.identity import Rules, stem_of
 from radfoundry.data.intake import Outcome, ReadTask, file_label, read_task, rejection
 from radfoundry.data.inventory import (
@@ -252,11 +252,14 @@ def _inventory(
 def _to_read(tasks: Mapping[str, Found], done: Mapping[str, Done], rules: Rules, config: Config) -> Iterator[ReadTask]:
     """Tasks that are not done yet, whose files have become more, or that other repair rules may save."""
     repair = Repair(**config.repair.model_dump())
+    stored = {path.name for path in Path(config.to, "volumes").glob("*")}
     for key in sorted(tasks):
         found = sorted(tasks[key], key=lambda pair: pair[0].relative)
         task = _task(key, found, rules, repair, config.to)
         before = done.get(key)
-        if before is None or _changed(task, before) or (before.repair != digest(repair.__dict__) and not before.clean):
+        if before is None or _changed(task, before) or _lost(before, config.to, stored):
+            yield task
+        elif before.repair != digest(repair.__dict__) and not before.clean:
             yield task
 
 
@@ -270,6 +273,10 @@ def _task(key: str, found: Found, rules: Rules, repair: Repair, cohort: str) -> 
 def _changed(task: ReadTask, before: Done) -> bool:
     members, known = set(task.members), set(before.members)
     return members > known if task.kind == "dicom" else members != known
+
+
+def _lost(before: Done, cohort: str, stored: set[str]) -> bool:
+    return any(volume_path(cohort, row["key"]).name not in stored for row in before.outcome["series"])
 
 
 def _late(tasks: Mapping[str, Found], done: Mapping[str, Done], rules: Rules) -> list[dict[str, Any]]:
