@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -48,7 +50,19 @@ def prediction_powered_mean(
     if len(others) == 0:
         raise InputError("no unaudited case", remedy="use the audited cases alone")
     people = _groups(patient, len(truth)), _groups(unaudited_patient, len(others))
-    return _tuned(truth, guess, others, people=people, level=interval_level(level))
+    count, n, title = int(people[0].max()) + 1, len(truth), "prediction-powered mean, tuned"
+    interval_level(level)
+    if count < 2:
+        return Estimate(float(truth.mean()), level=level, method=title, n=n, note="fewer than two audited patients")
+    value, variance, weight = _tuned(truth, guess, others, people=people)
+    worth = f"weight of the guesses {weight:.2f}, {n} audited and {len(others)} guessed"
+    if variance <= 0:
+        return Estimate(value, level=level, method=title, n=n, note=f"no variance among the audited cases; {worth}")
+    quantile = float(stdtrit(_freedom(truth - weight * guess, people[0]), 0.5 + level / 2))
+    reach = quantile * math.sqrt(variance)
+    gain = float(_mean_covariance(truth[None], people[0])[0, 0]) / variance
+    note = f"{worth}; worth {gain:.1f} times the audited cases alone"
+    return Estimate(value, value - reach, value + reach, level=level, method=title, n=n, note=note)
 
 
 def prediction_powered_ratio(
@@ -61,7 +75,8 @@ def prediction_powered_ratio(
     """The share of one thing among another, for example sensitivity = found lesions / lesions, from few audited cases.
 
     Each argument is a pair (numerator, denominator) with a number for each case: (called and present, present). The
-    ratio is linearised at the audited value, the linear part estimated with prediction power (delta method).
+    ratio solves mean(numerator - ratio x denominator) = 0, that mean being the prediction-powered one; the interval
+    holds every ratio that its test does not reject (for useless guesses this is close to Wilson's interval).
 
     >>> present, called = np.array([1, 1, 1, 0, 0, 1]), np.array([1, 1, 0, 0, 1, 1])
     >>> pair = (present * called, present)
@@ -69,6 +84,7 @@ def prediction_powered_ratio(
     >>> round(wide.value, 2)
     0.75
     """
+    interval_level(level)
     top, bottom = (finite_numbers(column, "audited") for column in audited)
     guesses = [finite_numbers(column, "audited_guess") for column in audited_guess]
     others = [finite_numbers(column, "unaudited_guess") for column in unaudited_guess]
@@ -77,16 +93,47 @@ def prediction_powered_ratio(
         return Estimate.undefined("the denominator is empty among the audited cases", n=n, method=title, level=level)
     if len({len(bottom), n, *(len(guess) for guess in guesses)}) > 1 or len(others[0]) != len(others[1]):
         raise InputError("columns of different lengths", remedy="give numerator and denominator for the same cases")
-    alone = float(top.sum() / bottom.sum())
-    # One Newton step of the estimating equation mean(top - ratio * bottom) = 0 from the audited ratio.
-    pieces = [top - alone * bottom, guesses[0] - alone * guesses[1], others[0] - alone * others[1]]
-    people = np.arange(n), np.arange(len(others[0]))
-    score = _tuned(*pieces, people=people, level=interval_level(level))
-    scale = prediction_powered_mean(bottom, guesses[1], others[1], level=level).value
-    if not scale > 0:
-        return Estimate.undefined("the denominator is not above 0", n=n, method=title, level=level)
-    limits = [alone + part / scale for part in (score.value, score.low, score.high)]
-    return Estimate(*limits, level=level, method=title, n=n, note=score.note)
+    people, sides = (np.arange(n), np.arange(len(others[0]))), (bottom, guesses[1], others[1])
+
+    def equation(ratio: float) -> tuple[float, float, float]:
+        tops = (top, guesses[0], others[0])
+        return _tuned(*(above - ratio * below for above, below in zip(tops, sides, strict=True)), people=people)
+
+    # Newton steps of mean(top - ratio * bottom) = 0; its slope is the mean denominator.
+    value = float(top.sum() / bottom.sum())
+    for _ in range(20):
+        miss, _, weight = equation(value)
+        slope = float(bottom.mean() - weight * (guesses[1].mean() - others[1].mean()))
+        if slope <= 0:
+            return Estimate.undefined("the denominator is not above 0", n=n, method=title, level=level)
+        value += miss / slope
+    spread = math.sqrt(max(equation(value)[1], 0.0)) / slope
+    residual = top - value * bottom - weight * (guesses[0] - value * guesses[1])
+    quantile = float(stdtrit(_freedom(residual, people[0]), 0.5 + level / 2))
+    note = f"weight of the guesses {weight:.2f}, {n} audited and {len(others[0])} guessed"
+    if spread == 0:
+        return Estimate(value, level=level, method=title, n=n, note=f"no variance among the audited cases; {note}")
+    low, high = (_turning(equation, value, sign * spread, quantile) for sign in (-1, 1))
+    return Estimate(value, low, high, level=level, method=f"{title}, test inverted", n=n, note=note)
+
+
+def _turning(
+    equation: Callable[[float], tuple[float, float, float]], value: float, step: float, quantile: float
+) -> float:
+    """Where, walking from the value in steps, the test of "this is the ratio" begins to reject; NaN if never."""
+    from scipy.optimize import brentq
+
+    def excess(ratio: float) -> float:
+        miss, variance, _ = equation(ratio)
+        return miss**2 - quantile**2 * variance
+
+    near = value
+    for _ in range(200):
+        far = near + step / 2
+        if excess(far) > 0:
+            return float(brentq(excess, near, far))
+        near = far
+    return math.nan
 
 
 def prediction_powered_rates(
@@ -126,7 +173,13 @@ def prediction_powered_rates(
             ((1 - rest) * (1 - told), 1 - told),
         ),
     }
-    return {name: prediction_powered_ratio(*three, level=level) for name, three in rates.items()}
+    return {name: _within_one(prediction_powered_ratio(*three, level=level)) for name, three in rates.items()}
+
+
+def _within_one(estimate: Estimate) -> Estimate:
+    """A rate cut at 0 and 1, which the correction by few audited cases may overstep."""
+    low, value, high = (float(np.clip(part, 0, 1)) for part in (estimate.low, estimate.value, estimate.high))
+    return replace(estimate, low=low, value=value, high=high)
 
 
 def _groups(patient: ArrayLike | None, rows: int) -> np.ndarray:
@@ -139,26 +192,30 @@ def _groups(patient: ArrayLike | None, rows: int) -> np.ndarray:
 
 
 def _tuned(
-    truth: np.ndarray, guess: np.ndarray, others: np.ndarray, *, people: tuple[np.ndarray, np.ndarray], level: float
-) -> Estimate:
-    """Audited mean - weight x (audited guesses' mean - other guesses' mean), the weight making the variance least."""
-    n, count = len(truth), int(people[0].max()) + 1
-    title = "prediction-powered mean, tuned"
-    if count < 2:
-        return Estimate(float(truth.mean()), level=level, method=title, n=n, note="fewer than two audited patients")
+    truth: np.ndarray, guess: np.ndarray, others: np.ndarray, *, people: tuple[np.ndarray, np.ndarray]
+) -> tuple[float, float, float]:
+    """Audited mean - weight x (audited guesses' mean - other guesses' mean), its variance, and the weight.
+
+    The weight makes the variance least and stays within 0 and 1.
+    """
     audited = _mean_covariance(np.stack([truth, guess]), people[0])
-    far = float(_mean_covariance(others[None], people[1])[0, 0])
-    noise = float(audited[1, 1]) + far
+    noise = float(audited[1, 1] + _mean_covariance(others[None], people[1])[0, 0])
     weight = min(max(float(audited[0, 1]) / noise, 0.0), 1.0) if noise > 0 else 0.0
     value = float(truth.mean() - weight * (guess.mean() - others.mean()))
     variance = float(audited[0, 0] - 2 * weight * audited[0, 1] + weight**2 * noise)
-    worth = f"weight of the guesses {weight:.2f}, {n} audited and {len(others)} guessed"
-    if variance <= 0:
-        return Estimate(value, level=level, method=title, n=n, note=f"no variance among the audited cases; {worth}")
-    reach = float(stdtrit(count - 1, 0.5 + level / 2)) * math.sqrt(variance)
-    gain = float(audited[0, 0]) / variance
-    note = f"{worth}; worth {gain:.1f} times the audited cases alone"
-    return Estimate(value, value - reach, value + reach, level=level, method=title, n=n, note=note)
+    return value, variance, weight
+
+
+def _freedom(residual: np.ndarray, group: np.ndarray) -> float:
+    """Degrees of freedom of a variance that hangs on few residuals: Satterthwaite's, from their kurtosis.
+
+    When guesses are good, only the few cases where they are wrong say how wrong; normal residuals give the number
+    of patients less one.
+    """
+    summed = np.bincount(group, residual - residual.mean())
+    count, squares = len(summed), float((summed**2).sum())
+    kurtosis = count * float((summed**4).sum()) / squares**2 if squares > 0 else 1.0
+    return min(max(2 * count / (kurtosis - 1), 1.0), count - 1) if kurtosis > 1 else count - 1
 
 
 def _mean_covariance(columns: np.ndarray, group: np.ndarray) -> np.ndarray:

@@ -92,7 +92,7 @@ def fit_temperature(validation: Predictions) -> Line:
 
 
 def _fit_slope(logits: np.ndarray, truth: np.ndarray) -> float:
-    """The slope through 0 with the largest likelihood; refused when larger is always better."""
+    """The slope through 0 with the largest likelihood; refused when larger, or smaller than 0, would be better."""
     from scipy.optimize import minimize_scalar
 
     signed = np.where(truth, logits, -logits)
@@ -100,12 +100,13 @@ def _fit_slope(logits: np.ndarray, truth: np.ndarray) -> float:
     def loss(log_slope: float) -> float:
         return float(np.logaddexp(0, -math.exp(log_slope) * signed).mean())
 
-    best = minimize_scalar(loss, bounds=(-7, 7), method="bounded", options={"xatol": 1e-9})
-    if abs(best.x) > 6.9:
+    if (signed >= 0).all():
         raise InputError(
-            "no temperature fits: the scores separate the classes perfectly, or run against them",
-            remedy="use more validation cases, or turn the score round",
+            "0.5 separates the classes perfectly, so no temperature fits", remedy="use more validation cases"
         )
+    if signed.mean() <= 0:
+        raise InputError("the probabilities run against the truth", remedy="turn the score round, or use fit_platt")
+    best = minimize_scalar(loss, bounds=(-12, 12), method="bounded", options={"xatol": 1e-9})
     return math.exp(float(best.x))
 
 
@@ -155,7 +156,8 @@ def logistic_line(x: np.ndarray, y: np.ndarray, *, steps: int = 100) -> tuple[fl
 
     y may lie anywhere in 0 to 1. Refused when no finite line fits (perfect separation).
     """
-    centre, scale = float(x.mean()), float(x.std()) or 1.0
+    _refuse_separated(x, y)
+    centre, scale = float(x.mean()), float(x.std())
     design = np.stack([(x - centre) / scale, np.ones_like(x)], axis=1)
     line = np.zeros(2)
 
@@ -176,11 +178,19 @@ def logistic_line(x: np.ndarray, y: np.ndarray, *, steps: int = 100) -> tuple[fl
         if abs(before - now) < 1e-12 and float(np.abs(gradient).max()) < 1e-8:
             break
     else:
-        raise InputError("the logistic line does not settle", remedy="the scores may separate the classes perfectly")
-    if float(np.abs(line).max()) > 50:
-        raise InputError("the scores separate the classes perfectly, so no line fits", remedy="use more cases")
+        raise InputError("the logistic line does not settle", remedy="check the scores for extreme values")
     turn = np.array([[1 / scale, 0.0], [-centre / scale, 1.0]])
     return float(line[0] / scale), float(line[1] - line[0] * centre / scale), turn @ np.linalg.inv(information) @ turn.T
+
+
+def _refuse_separated(x: np.ndarray, y: np.ndarray) -> None:
+    """One score has a finite logistic line exactly when the classes overlap by more than one value."""
+    if x.min() == x.max():
+        raise InputError("all scores are equal, so no line fits", remedy="give scores that vary")
+    if np.isin(y, (0, 1)).all():
+        up, down = x[y == 1], x[y == 0]
+        if up.min() >= down.max() or down.min() >= up.max():
+            raise InputError("the scores separate the classes perfectly, so no line fits", remedy="use more cases")
 
 
 def fit_isotonic(validation: Predictions) -> Steps:
