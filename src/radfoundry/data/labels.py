@@ -18,6 +18,7 @@ from radfoundry.data.pseudonyms import Pseudonyms, default_key_file, open_key
 from radfoundry.records import InputError
 
 LEVELS = ("patient", "case", "series")
+PLURALS = {"patient": "patients", "case": "cases", "series": "series"}
 KEY_NAMES = {
     "patient": ("patient", "patient_id", "patientid", "subject", "subject_id", "participant_id"),
     "case": ("case", "case_id", "study", "study_uid", "studyinstanceuid", "exam"),
@@ -190,7 +191,7 @@ def _finder(cohort: str | Path, on: str, names: Pseudonyms | None) -> Callable[[
         found = by_name.get(names.name("uid", given)) or by_name.get(names.name("file", path), set())
         if len(found) > 1:
             raise InputError(
-                f"{given!r} fits {len(found)} {on}s",
+                f"{given!r} fits {len(found)} {PLURALS[on]}",
                 remedy="give more of the path, or the series' key",
                 finding="ambiguous",
             )

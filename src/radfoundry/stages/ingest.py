@@ -256,11 +256,17 @@ def _to_read(tasks: Mapping[str, Found], done: Mapping[str, Done], rules: Rules,
     for key in sorted(tasks):
         found = sorted(tasks[key], key=lambda pair: pair[0].relative)
         task = _task(key, found, rules, repair, config.to)
-        before = done.get(key)
-        if before is None or _changed(task, before) or _lost(before, config.to, stored):
+        if key not in done or _outdated(task, done[key], stored):
             yield task
-        elif before.repair != digest(repair.__dict__) and not before.clean:
-            yield task
+
+
+def _outdated(task: ReadTask, before: Done, stored: set[str]) -> bool:
+    """Whether there are more files now, other repair rules that may matter, or stored pixels that are gone."""
+    members, known = set(task.members), set(before.members)
+    grown = members > known if task.kind == "dicom" else members != known
+    other_rules = before.repair != digest(task.repair.__dict__) and not before.clean
+    names = [volume_path(task.cohort, row["key"]).name for row in before.outcome["series"]]
+    return grown or other_rules or not stored.issuperset(names)
 
 
 def _task(key: str, found: Found, rules: Rules, repair: Repair, cohort: str) -> ReadTask:
@@ -268,15 +274,6 @@ def _task(key: str, found: Found, rules: Rules, repair: Repair, cohort: str) -> 
     instances = tuple(instance_of(row, file) for file, row in found) if first["kind"] == "dicom" else ()
     files = tuple(file for file, _ in found)
     return ReadTask(key, cohort, rules, repair, first["kind"], person_of(first), files, instances)
-
-
-def _changed(task: ReadTask, before: Done) -> bool:
-    members, known = set(task.members), set(before.members)
-    return members > known if task.kind == "dicom" else members != known
-
-
-def _lost(before: Done, cohort: str, stored: set[str]) -> bool:
-    return any(volume_path(cohort, row["key"]).name not in stored for row in before.outcome["series"])
 
 
 def _late(tasks: Mapping[str, Found], done: Mapping[str, Done], rules: Rules) -> list[dict[str, Any]]:
