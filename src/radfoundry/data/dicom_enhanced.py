@@ -91,7 +91,7 @@ VARYING = ("b_value", "gradient", "echo_time_ms", "temporal_position", "trigger_
 
 def completed(instance: Instance, stream: BinaryIO) -> Instance:
     """The header record of a multi-frame file: geometry of its first frame, and what all frames agree on."""
-    frames = frames_of(instance, read_dataset(stream, instance.source, pixels=False))
+    frames = frames_of(instance, read_dataset(stream, instance.source))
     agreed = {
         name: getattr(frames[0], name) if len({getattr(frame, name) for frame in frames}) == 1 else None
         for name in VARYING

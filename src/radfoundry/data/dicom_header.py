@@ -15,7 +15,7 @@ from radfoundry.data.sources import Source, open_source, read_from
 from radfoundry.records import Acquisition, InputError
 
 FIRST_BYTES = 1 << 16
-HEADER_LIMIT_BYTES = 1 << 28
+HEADER_LIMIT_BYTES = 1 << 26
 PREAMBLE_BYTES = 132
 FRAMES_LIMIT = 200_000
 UNCOMPRESSED = frozenset(("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"))
@@ -212,7 +212,7 @@ def _check(instance: Instance, found: dicom_scan.Scan, stream: BinaryIO) -> None
     if not found.values and stream.seek(0, 2) <= PREAMBLE_BYTES:
         raise refused("truncated", "ends where its header should begin", source)
     if found.pixel_offset < 0 and not instance.rows:
-        raise refused("no-pixels", f"holds no image (SOP class {instance.sop_class or 'not stated'})", source)
+        raise refused("no-pixels", f"holds no image (SOP class {plain_uid(instance.sop_class)})", source)
     if found.pixel_offset < 0:
         raise refused("truncated", "ends before its pixel data", source)
     if instance.rows < 1 or instance.columns < 1 or instance.frames < 1 or instance.samples < 1:
@@ -225,6 +225,17 @@ def _check(instance: Instance, found: dicom_scan.Scan, stream: BinaryIO) -> None
         present = max(0, stream.seek(0, 2) - found.pixel_offset - element_header)
         if present < expected_bytes(instance):
             raise refused("truncated", f"holds {present} of {expected_bytes(instance)} bytes of pixel data", source)
+
+
+def plain_uid(uid: str | None) -> str:
+    """A UID as an error may show it: digits and dots only, for a damaged header can hold anything there.
+
+    >>> plain_uid("1.2.840"), plain_uid("Doe^Jane"), plain_uid(None)
+    ('1.2.840', 'malformed', 'not stated')
+    """
+    if not uid:
+        return "not stated"
+    return uid if len(uid) <= 64 and not uid.strip("0123456789.") else "malformed"
 
 
 def expected_bytes(instance: Instance) -> int:

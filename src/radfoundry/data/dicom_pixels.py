@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import struct
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from radfoundry.data import dicom_scan
-from radfoundry.data.dicom_header import UNCOMPRESSED, Instance, expected_bytes, refused
+from radfoundry.data.dicom_header import UNCOMPRESSED, Instance, expected_bytes, plain_uid, refused
 from radfoundry.data.dicom_pydicom import quietly, read_dataset
 from radfoundry.data.sources import read_from
 
@@ -46,7 +50,7 @@ DECODERS = {
     "1.2.840.10008.1.2.4.201": "pylibjpeg",
     "1.2.840.10008.1.2.4.202": "pylibjpeg",
     "1.2.840.10008.1.2.4.203": "pylibjpeg",
-    "1.2.840.10008.1.2.5": "pylibjpeg",
+    "1.2.840.10008.1.2.5": "pydicom",  # pylibjpeg-rle is faster but panics on damaged data
 }
 
 
@@ -62,7 +66,7 @@ def stored_pixels(instance: Instance, stream: BinaryIO) -> tuple[np.ndarray, Any
     plain = _plain_pixels(instance, stream)
     if plain is not None:
         return plain, None
-    dataset = read_dataset(stream, instance.source, pixels=True)
+    dataset = read_dataset(stream, instance.source, pixels_bytes=expected_bytes(instance))
     return _decoded(instance, dataset), dataset
 
 
@@ -96,9 +100,9 @@ def _decoded(instance: Instance, dataset: Any) -> np.ndarray:
 
     syntax = instance.transfer_syntax or ""
     finding, what = _failure(instance)
-    _quiet_gdcm()
-    with quietly(instance.source, finding=finding, what=what):
-        pixels = pydicom.pixels.pixel_array(dataset, decoding_plugin=DECODERS.get(syntax, ""))
+    decoder = DECODERS.get(syntax, "")
+    with _silent(decoder == "gdcm"), quietly(instance.source, finding=finding, what=what):
+        pixels = pydicom.pixels.pixel_array(dataset, decoding_plugin=decoder)
         if instance.photometric == "PALETTE COLOR":
             pixels = pydicom.pixels.apply_color_lut(pixels, dataset)[..., :3]
     shape = (instance.frames, instance.rows, instance.columns)
@@ -115,18 +119,28 @@ def _failure(instance: Instance) -> tuple[str, str]:
     if syntax in UNCOMPRESSED:
         return "truncated", "the pixel data are damaged"
     name = SYNTAX_NAMES.get(syntax, "an unknown encoding")
+    shown = plain_uid(syntax)
     if syntax not in DECODERS or (syntax == EXTENDED and (instance.bits_stored or 0) > 8):
-        return "transfer-syntax", f"pixels in {name} ({syntax}) cannot be decoded"
-    return "unreadable", f"the pixels are damaged, or not in the stated {name} ({syntax})"
+        return "transfer-syntax", f"pixels in {name} ({shown}) cannot be decoded"
+    return "unreadable", f"the pixels are damaged, or not in the stated {name} ({shown})"
 
 
-def _quiet_gdcm() -> None:
-    try:
-        import gdcm
-    except ImportError:
+@contextmanager
+def _silent(needed: bool) -> Generator[None]:
+    """Nothing on standard error: GDCM's own JPEG library writes there directly, past Python and its logging."""
+    if not needed:
+        yield
         return
-    for switch in ("WarningOff", "ErrorOff", "DebugOff"):
-        getattr(gdcm.Trace, switch)()
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def inverted(pixels: np.ndarray, instance: Instance) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import struct
 import warnings
@@ -10,10 +11,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from radfoundry.data.dicom_scan import Scan
+from radfoundry.data.dicom_scan import INFLATED_LIMIT_BYTES, PIXEL_TAGS, Scan, undeflated
 from radfoundry.data.dicom_values import CHARACTER_SET, WANTED
 from radfoundry.data.reading import FINDINGS
-from radfoundry.data.sources import Source
+from radfoundry.data.sources import Source, read_from
 from radfoundry.records import InputError
 
 # Everything that parsing or decoding hostile bytes has been seen to raise; InputError is kept as it is.
@@ -41,12 +42,19 @@ ENCODINGS = {
     (False, True): "1.2.840.10008.1.2.1",
     (False, False): "1.2.840.10008.1.2.2",
 }
+ELEMENTS_LIMIT = 20_000
 LOGGERS = ("pydicom", "openjpeg", "rle", "pylibjpeg", "PIL")
 
 
+def _parse_errors() -> tuple[type[Exception], ...]:
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    return (*PARSE_ERRORS, BytesLengthException, InvalidDicomError)
+
+
 @contextmanager
-def quietly(source: Source | str, *, finding: str = "unreadable", what: str = "cannot be parsed") -> Generator[None]:
-    """Run pydicom and its decoders without their warnings and logs; what they raise becomes one InputError."""
+def silence() -> Generator[None]:
+    """No warnings and no log lines from pydicom and its decoders: they quote the header."""
     loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -55,33 +63,64 @@ def quietly(source: Source | str, *, finding: str = "unreadable", what: str = "c
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except InputError:
-        raise
-    except PARSE_ERRORS as error:  # the text of the error may quote the header, so only its kind is told
-        raise InputError(
-            f"{what} ({type(error).__name__})", where=str(source), remedy=FINDINGS[finding], finding=finding
-        ) from None
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 
 
-def read_dataset(stream: BinaryIO, source: Source, *, pixels: bool) -> Any:
-    """The whole data set of a DICOM stream, with or without its pixel data."""
-    import pydicom
+@contextmanager
+def quietly(source: Source | str, *, finding: str = "unreadable", what: str = "cannot be parsed") -> Generator[None]:
+    """Run pydicom in silence; whatever it raises becomes one InputError that does not quote the header."""
+    try:
+        with silence():
+            yield
+    except InputError:
+        raise
+    except _parse_errors() as error:
+        raise InputError(
+            f"{what} ({type(error).__name__})", where=str(source), remedy=FINDINGS[finding], finding=finding
+        ) from None
+
+
+class _Stop:
+    """Tells pydicom to stop at the pixel data or just behind them, and at a header of absurdly many elements."""
+
+    def __init__(self, *, pixels: bool) -> None:
+        self.pixels, self.seen, self.count = pixels, False, 0
+
+    def __call__(self, tag: Any, _vr: Any, _length: int) -> bool:
+        """Whether to stop before this element."""
+        self.count += 1
+        if self.count > ELEMENTS_LIMIT:
+            raise ValueError("too many elements")
+        if self.seen or (tag in PIXEL_TAGS and not self.pixels):
+            return True
+        self.seen = tag in PIXEL_TAGS
+        return False
+
+
+def read_dataset(stream: BinaryIO, source: Source, *, pixels_bytes: int = 0) -> Any:
+    """The data set of a DICOM stream up to its pixel data, or with them when `pixels_bytes` are expected.
+
+    A deflated file is inflated to the expected size and no further.
+    """
+    from pydicom.filereader import read_partial
 
     stream.seek(0)
     with quietly(source):
-        return pydicom.dcmread(stream, stop_before_pixels=not pixels, force=True)
+        data = read_from(stream, -1 if pixels_bytes else INFLATED_LIMIT_BYTES, source)
+        plain = io.BytesIO(undeflated(data, INFLATED_LIMIT_BYTES + pixels_bytes))
+        return read_partial(plain, stop_when=_Stop(pixels=pixels_bytes > 0), force=True)
 
 
 def scan_slowly(stream: BinaryIO, source: Source) -> Scan:
     """What `dicom_scan.scan` gives, from pydicom: for big-endian, disordered or otherwise unusual headers."""
-    import pydicom
+    from pydicom.filereader import read_partial
 
     stream.seek(0)
     with quietly(source):
-        dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True, specific_tags=sorted(WANTED))
+        stream = io.BytesIO(undeflated(read_from(stream, INFLATED_LIMIT_BYTES, source)))
+        dataset = read_partial(stream, stop_when=_Stop(pixels=False), force=True, specific_tags=sorted(WANTED))
         syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) or ENCODINGS.get(dataset.original_encoding, "")
         values = {tag: raw for tag in WANTED if (raw := _raw(dataset, tag)) is not None}
         position = stream.tell()

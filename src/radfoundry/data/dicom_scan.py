@@ -20,7 +20,8 @@ SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 DEPTH_LIMIT = 32
-INFLATED_LIMIT_BYTES = 1 << 28
+META_LIMIT = 100
+INFLATED_LIMIT_BYTES = 1 << 26
 
 _EXPLICIT = struct.Struct("<HH2sH").unpack_from
 _IMPLICIT = struct.Struct("<HHI").unpack_from
@@ -50,11 +51,14 @@ def scan(data: bytes, wanted: frozenset[int]) -> Scan:
 
     Raises NeedMore when `data` ends inside the header, ScanError when the encoding is not one it knows.
     """
-    offset, syntax = _start(data)
+    try:
+        offset, syntax = _start(data)
+    except struct.error:
+        raise NeedMore("the file meta group ends early") from None
     if syntax == BIG_ENDIAN:
         raise ScanError("big endian")
     if syntax == DEFLATED:
-        data, offset = _inflate(data[offset:]), 0
+        data, offset = _inflate(data[offset:], INFLATED_LIMIT_BYTES), 0
     implicit = syntax == IMPLICIT if syntax else data[offset + 4 : offset + 6] not in SHORT_VRS
     values: dict[int, bytes] = {}
     try:
@@ -72,8 +76,11 @@ def _start(data: bytes) -> tuple[int, str]:
         offset = 0
     else:
         return 0, ""
-    syntax = ""
+    syntax, count = "", 0
     while data[offset : offset + 2] == b"\x02\x00":
+        count += 1
+        if count > META_LIMIT:
+            raise ScanError("file meta group")
         _, element, vr, length = _EXPLICIT(data, offset)
         offset += 8
         if vr in LONG_VRS:
@@ -87,16 +94,37 @@ def _start(data: bytes) -> tuple[int, str]:
     return offset, syntax
 
 
-def _inflate(data: bytes) -> bytes:
+def _inflate(data: bytes, limit: int) -> bytes:
     try:
-        unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-        return unpacker.decompress(data, INFLATED_LIMIT_BYTES)
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, limit)
     except zlib.error:
         raise ScanError("deflate") from None
 
 
+def undeflated(data: bytes, limit: int = INFLATED_LIMIT_BYTES) -> bytes:
+    """The same file without its deflate compression, at most `limit` bytes of data set; others as they are.
+
+    Raises ScanError for the few beginnings that no image has and that pydicom would read for minutes.
+    """
+    try:
+        offset, syntax = _start(data)
+    except struct.error:
+        return data
+    if data[offset : offset + 2] == b"\0\0":  # a command group: never in a file, and a trap for slow readers
+        raise ScanError("command group")
+    if syntax != DEFLATED:
+        return data
+    explicit = b"1.2.840.10008.1.2.1\0"
+    meta = struct.pack("<HH2sH", 2, 0x10, b"UI", len(explicit)) + explicit
+    length = struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(meta))
+    inflated = _inflate(data[offset:], limit)
+    if inflated[:2] == b"\0\0":
+        raise ScanError("command group")
+    return bytes(128) + b"DICM" + length + meta + inflated
+
+
 def _explicit(data: bytes, offset: int, wanted: frozenset[int], values: dict[int, bytes]) -> tuple[int, bool]:
-    end, frames, last = len(data), False, 0
+    end, frames, last = len(data), False, -1
     while offset < end:
         group, element, vr, length = _EXPLICIT(data, offset)
         tag = group << 16 | element
@@ -108,7 +136,7 @@ def _explicit(data: bytes, offset: int, wanted: frozenset[int], values: dict[int
             start += 4
         elif vr not in SHORT_VRS:
             raise ScanError("value representation")
-        if tag < last:
+        if tag <= last:
             raise ScanError("order")
         last = tag
         if length == UNDEFINED:
@@ -126,14 +154,14 @@ def _explicit(data: bytes, offset: int, wanted: frozenset[int], values: dict[int
 
 
 def _implicit(data: bytes, offset: int, wanted: frozenset[int], values: dict[int, bytes]) -> tuple[int, bool]:
-    end, frames, last = len(data), False, 0
+    end, frames, last = len(data), False, -1
     while offset < end:
         group, element, length = _IMPLICIT(data, offset)
         tag = group << 16 | element
         start = offset + 8
         if group == 0x7FE0 and tag in PIXEL_TAGS:
             return offset, frames
-        if tag < last:
+        if tag <= last:
             raise ScanError("order")
         last = tag
         if length == UNDEFINED:

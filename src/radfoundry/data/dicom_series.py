@@ -115,7 +115,7 @@ def _expand(instance: Instance, index: int) -> list[Plane]:
     if not instance.enhanced and not instance.mosaic:
         return [Plane(instance, index, frame) for frame in range(instance.frames)]
     with open_source(instance.source) as stream:
-        dataset = read_dataset(stream, instance.source, pixels=False)
+        dataset = read_dataset(stream, instance.source)
     if instance.mosaic:
         return [Plane(tile, index, 0, number) for number, tile in enumerate(tiles_of(instance, dataset))]
     return [Plane(frame, index, number) for number, frame in enumerate(frames_of(instance, dataset))]
@@ -133,7 +133,7 @@ def _values(instance: Instance, *, keep_stored: bool = False) -> tuple[np.ndarra
     with open_source(instance.source) as stream:
         pixels, dataset = stored_pixels(instance, stream)
         if keep_stored and dataset is None:
-            dataset = read_dataset(stream, instance.source, pixels=False)
+            dataset = read_dataset(stream, instance.source)
     if instance.photometric == "MONOCHROME1" and instance.modality not in QUANTITATIVE:
         pixels = inverted(pixels, instance)
     return pixels, dataset

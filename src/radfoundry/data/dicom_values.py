@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import struct
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -195,10 +194,11 @@ def decode_text(raw: bytes, character_set: bytes) -> str:
     """Text in the character set the file states; bytes that do not belong to it become question marks."""
     from pydicom.charset import convert_encodings, decode_bytes
 
+    from radfoundry.data.dicom_pydicom import silence
+
     names = [part.strip() for part in character_set.decode("ascii", "ignore").split("\\")]
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they would quote the name
+        with silence():
             decoded = decode_bytes(raw[:TEXT_LIMIT], convert_encodings(names), {0x5C, 0x5E, 0x3D})
     except (LookupError, ValueError):
         decoded = raw[:TEXT_LIMIT].decode("ascii", "replace")
