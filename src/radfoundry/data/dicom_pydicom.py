@@ -11,7 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from radfoundry.data.dicom_scan import INFLATED_LIMIT_BYTES, PIXEL_TAGS, Scan, undeflated
+from radfoundry.data.dicom_scan import INFLATED_LIMIT_BYTES, PIXEL_TAGS, Scan, beginning, undeflated
 from radfoundry.data.dicom_values import CHARACTER_SET, WANTED
 from radfoundry.data.reading import FINDINGS
 from radfoundry.data.sources import Source, read_from
@@ -119,9 +119,10 @@ def scan_slowly(stream: BinaryIO, source: Source) -> Scan:
 
     stream.seek(0)
     with quietly(source):
-        stream = io.BytesIO(undeflated(read_from(stream, INFLATED_LIMIT_BYTES, source)))
+        data = read_from(stream, INFLATED_LIMIT_BYTES, source)
+        stream = io.BytesIO(undeflated(data))
         dataset = read_partial(stream, stop_when=_Stop(pixels=False), force=True, specific_tags=sorted(WANTED))
-        syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) or ENCODINGS.get(dataset.original_encoding, "")
+        syntax = beginning(data)[1] or ENCODINGS.get(dataset.original_encoding, "")
         values = {tag: raw for tag in WANTED if (raw := _raw(dataset, tag)) is not None}
         position = stream.tell()
         at_pixels = stream.read(4)[:2] in (b"\xe0\x7f", b"\x7f\xe0")

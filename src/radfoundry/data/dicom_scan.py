@@ -52,7 +52,7 @@ def scan(data: bytes, wanted: frozenset[int]) -> Scan:
     Raises NeedMore when `data` ends inside the header, ScanError when the encoding is not one it knows.
     """
     try:
-        offset, syntax = _start(data)
+        offset, syntax = beginning(data)
     except struct.error:
         raise NeedMore("the file meta group ends early") from None
     if syntax == BIG_ENDIAN:
@@ -68,7 +68,7 @@ def scan(data: bytes, wanted: frozenset[int]) -> Scan:
     return Scan(values, syntax or (IMPLICIT if implicit else "1.2.840.10008.1.2.1"), pixels, frames)
 
 
-def _start(data: bytes) -> tuple[int, str]:
+def beginning(data: bytes) -> tuple[int, str]:
     """Where the data set begins, and the transfer syntax that the file meta group states."""
     if data[128:132] == b"DICM":
         offset = 132
@@ -107,7 +107,7 @@ def undeflated(data: bytes, limit: int = INFLATED_LIMIT_BYTES) -> bytes:
     Raises ScanError for the few beginnings that no image has and that pydicom would read for minutes.
     """
     try:
-        offset, syntax = _start(data)
+        offset, syntax = beginning(data)
     except struct.error:
         return data
     if data[offset : offset + 2] == b"\0\0":  # a command group: never in a file, and a trap for slow readers
