@@ -5,11 +5,30 @@ import importlib
 
 import pytest
 
-MODULES = (
-    "inputs auc roc roc_readings bootstrap weighted regression calibration recalibration proportions classification "
-    "multiclass decision operating comparisons resampled multiplicity equivalence subgroups sample_size "
-    "prediction_powered tables"
-).split()
+MODULES = [
+    "inputs",
+    "auc",
+    "roc",
+    "roc_readings",
+    "bootstrap",
+    "weighted",
+    "regression",
+    "calibration",
+    "recalibration",
+    "proportions",
+    "classification",
+    "multiclass",
+    "decision",
+    "operating",
+    "comparisons",
+    "resampled",
+    "multiplicity",
+    "equivalence",
+    "subgroups",
+    "sample_size",
+    "prediction_powered",
+    "tables",
+]
 
 
 @pytest.mark.parametrize("name", MODULES)
