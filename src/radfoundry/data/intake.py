@@ -186,7 +186,7 @@ def _file_digest(item: Instance) -> str:
 def rejection(file: FileSeen, rules: Rules, error: InputError, *, series: str | None = None) -> dict[str, Any]:
     """A row of the rejected table; with a key the file is named by a keyed hash, its ending and its depth alone."""
     finding = error.finding or "unreadable"
-    keyed = rules.names.keyed
+    keyed = rules.names.keyed and finding not in EXPLANATIONS  # our own words name nobody
     remedy = error.remedy or remedy_for(finding)
     return {
         "file": file_label(file, rules),
