@@ -43,6 +43,7 @@ STAGES = {
     "embed": "radfoundry.stages.embed",
     "adapt": "radfoundry.stages.adapt",
     "benchmark": "radfoundry.stages.benchmark",
+    "plan": "radfoundry.stages.plan",
 }
 TABLES: Mapping[str, Mapping[str, str]] = {
     "encoders": ENCODERS,

@@ -38,8 +38,11 @@ def default_of(value: Any) -> str:
     return str(getattr(value, "name", value)) if value is not None else ""
 
 
-def read_words(words: tuple[str, ...]) -> tuple[str | None, list[str]]:
-    """A settings file, if the first word is one, and the `key=value` words."""
+def read_words(words: tuple[str, ...], kinds: tuple[str, ...] = ()) -> tuple[str | None, list[str]]:
+    """A settings file, if the first word is one, and the `key=value` words; `plan labels` says what=labels."""
+    if words and words[0] in kinds:
+        source, overrides = read_words(words[1:])
+        return source, [f"what={words[0]}", *overrides]
     if words and "=" not in words[0]:
         return words[0], list(words[1:])
     return None, list(words)
@@ -54,7 +57,7 @@ def verb(name: str, about: str) -> click.Command:
     @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
     def command(words: tuple[str, ...], to: Path | None, as_json: bool) -> None:
         stage = registry.resolve("stages", name)
-        source, overrides = read_words(words)
+        source, overrides = read_words(words, getattr(stage, "KINDS", ()))
         if to is not None:
             overrides.append(f"to={to}")
         config = settings.load(stage.Config, source, overrides, where=f"{name} settings")

@@ -19,13 +19,22 @@ FAMILY_ERROR = 0.01
 
 
 class CurvePoints(Protocol):
-    """Points of one learning curve that can be redrawn: sizes and scores (sizes,), errors (sizes,)."""
+    """Points of one learning curve that can be redrawn: sizes, mean scores and their errors, each (sizes,)."""
 
-    size: np.ndarray
-    score: np.ndarray
-    error: np.ndarray
-    draws: int
-    about: str
+    @property
+    def size(self) -> np.ndarray:
+        """Numbers of labels, growing."""
+        ...
+
+    @property
+    def score(self) -> np.ndarray:
+        """Mean AUROC at each size."""
+        ...
+
+    @property
+    def error(self) -> np.ndarray:
+        """Standard error of each mean."""
+        ...
 
     def redrawn(self, count: int, rng: np.random.Generator) -> np.ndarray:
         """(count, sizes) scores of as many imagined repetitions of the whole experiment."""
@@ -43,7 +52,6 @@ class ScorePoints:
     size: np.ndarray
     table: np.ndarray
     validation_error: np.ndarray
-    about: str = "scores"
 
     @property
     def draws(self) -> int:
@@ -77,7 +85,6 @@ class CasePoints:
     size: np.ndarray
     scores: np.ndarray
     validation: Predictions
-    about: str = "validation predictions"
 
     @property
     def draws(self) -> int:

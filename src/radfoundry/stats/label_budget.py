@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +12,7 @@ from radfoundry.records import Estimate, InputError
 from radfoundry.stats.curve_points import CurvePoints
 from radfoundry.stats.inputs import Seed, at_least, generator, interval_level
 from radfoundry.stats.learning_curves import FAMILIES, CurveFit, fit_curves, model_weights
+from radfoundry.stats.proportions import proportion
 
 # Beyond ten times the largest size seen an extrapolated curve is a guess.
 HORIZON = 10.0
@@ -127,10 +128,11 @@ def plan_labels(curve: CurveForecast, target: float, *, level: float = 0.95, mar
     seen = float(curve.points.size[-1])
     needed = curve.sizes_for(target + margin)
     within = needed <= seen * HORIZON
-    reachable = Estimate(
-        float(within.mean()), method=f"share of {len(needed)} redrawn experiments", level=level, n=len(needed),
-        note=f"within {HORIZON:g} times the {seen:g} labels seen; a probability, so without interval",
-    )  # fmt: skip
+    reachable = replace(
+        proportion(int(within.sum()), len(needed), level=level, name="chance"),
+        method=f"share of {len(needed)} redrawn experiments",
+        note=f"within {HORIZON:g} times the {seen:g} labels seen; the interval is that of the redrawing alone",
+    )
     labels = _labels(needed, seen, reachable.value, level)
     if reachable.value < 0.5:
         decision = "not reachable with this encoder"
@@ -158,3 +160,55 @@ def _labels(needed: np.ndarray, seen: float, chance: float, level: float) -> Est
     if math.isfinite(high) and high > seen * HORIZON:
         note = f"upper limit beyond {HORIZON:g} times the labels seen: read it as 'very many'"
     return Estimate(value, low, high, level=level, method=title, n=len(needed), note=note)
+
+
+def forecast_difference(first: CurveForecast, second: CurveForecast, *, level: float = 0.95) -> Estimate:
+    """First minus second forecast at twice the smaller of their largest sizes, over paired redrawn experiments.
+
+    Paired means that both forecasts were made with the same seed from points of the same draws and cases; otherwise
+    the interval is that of independent experiments.
+    """
+    size = 2 * min(float(curve.points.size[-1]) for curve in (first, second))
+    drawn, values = [], []
+    for curve in (first, second):
+        cube = np.stack([fit.predict([size])[:, 0] for fit in curve.fits], axis=1)
+        # The averaged curve, not one picked family: picking apart in both would add noise that no one asked about.
+        averaged = (curve.belief * cube).sum(axis=1)
+        values.append(float(averaged[0]))
+        drawn.append(averaged[1:])
+    count = min(len(side) for side in drawn)
+    limits = np.quantile(drawn[0][:count] - drawn[1][:count], [(1 - level) / 2, (1 + level) / 2])
+    title = f"forecast at n = {size:g}, bootstrap over draws and validation"
+    value = values[0] - values[1]
+    return Estimate(
+        value, float(min(limits[0], value)), float(max(limits[1], value)), level=level, method=title, n=count
+    )
+
+
+def foresight(
+    points: CurvePoints, *, left_out: int = 2, draws: int = 300, rng: Seed = 0, level: float = 0.95
+) -> Estimate:
+    """How much closer a forecast without the last points comes to the last score than simply keeping the latest does.
+
+    Above zero the curve can be extrapolated; around zero it is flat or noisy and should not be.
+
+    Args:
+        points: measured points, at least three more than `left_out`.
+        left_out: how many of the last points the forecast does not see.
+        draws, rng: redrawn experiments.
+        level: confidence level.
+    """
+    kept = len(points.size) - at_least(left_out, 1, "left_out")
+    at_least(kept, 3, "points left")
+    scores = np.vstack([points.score, points.redrawn(at_least(draws, 20, "draws"), generator(rng))])
+    sizes, error = points.size[:kept], points.error[:kept]
+    belief = model_weights(sizes, scores[:, :kept], error)
+    ahead = [fit_curves(name, sizes, scores[:, :kept], error).predict(points.size[-1:])[:, 0] for name in FAMILIES]
+    guess = (belief * np.stack(ahead, axis=1)).sum(axis=1)
+    gain = np.abs(scores[:, kept - 1] - scores[:, -1]) - np.abs(guess - scores[:, -1])
+    low, high = np.quantile(gain[1:], [(1 - level) / 2, (1 + level) / 2])
+    title = f"error of the last score kept minus error of the forecast, n = {points.size[-1]:g} from {sizes[-1]:g}"
+    value = float(gain[0])
+    return Estimate(
+        value, float(min(low, value)), float(max(high, value)), level=level, method=title, n=len(points.size)
+    )

@@ -1,0 +1,111 @@
+"""`radfoundry plan labels`: from tables to a plan, and what it refuses."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from radfoundry import config as settings
+from radfoundry import runs
+from radfoundry.cli.verbs import read_words
+from radfoundry.records import InputError
+from radfoundry.stages import plan
+
+SIZES = (5, 8, 12, 18, 25, 35, 50)
+
+
+def write(path, header, rows):
+    with path.open("w", newline="") as handle:
+        csv.writer(handle).writerows([header, *rows])
+    return str(path)
+
+
+def planted(ceiling, exponent=0.5, *, noise=0.02, draws=8, seed=0):
+    rng = np.random.default_rng(seed)
+    return [
+        (draw, n, round(float(np.clip(ceiling - 0.7 * n**-exponent + noise * rng.normal(), 0, 1)), 4))
+        for draw in range(draws)
+        for n in SIZES
+    ]
+
+
+def run(tmp_path, **options):
+    config = settings.load(plan.Config, {"draws": 100, "to": str(tmp_path / "out"), **options})
+    return plan.run(config)
+
+
+def test_points_give_a_plan_a_picture_and_curves(tmp_path):
+    points = write(tmp_path / "points.csv", ["draw", "n", "score"], planted(0.95))
+    found = run(tmp_path, points=points, target=0.86)
+    assert set(found.metrics) >= {"reachable", "labels", "auroc-now", "auroc-after-next-round", "foresight"}
+    assert found.metrics["reachable"].low > 0.5
+    assert found.metrics["labels"].low < found.metrics["labels"].value
+    assert "learning-curve.png" in found.outputs
+    written = json.loads((tmp_path / "out" / "plan.json").read_text())["plans"]["labels"]
+    assert 50 < written["next_round"] <= 100
+    kinds = {row["kind"] for row in csv.DictReader((tmp_path / "out" / "curves.csv").open())}
+    assert kinds == {"measured", "forecast"}
+    assert found.inputs["points.csv"] == runs.digest_file(points)
+
+
+def test_the_same_settings_give_the_same_numbers(tmp_path):
+    points = write(tmp_path / "points.csv", ["draw", "n", "score"], planted(0.95))
+    run(tmp_path, points=points)
+    run(tmp_path, points=points, to=str(tmp_path / "again"))
+    assert runs.differences(tmp_path / "out", tmp_path / "again") == []
+
+
+def test_flat_curve_says_not_reachable(tmp_path):
+    rows = [(draw, n, 0.62 + 0.01 * (-1) ** (draw + place)) for draw in range(6) for place, n in enumerate(SIZES)]
+    found = run(tmp_path, points=write(tmp_path / "flat.csv", ["draw", "n", "score"], rows), target=0.8)
+    assert found.notes == ("labels: not reachable with this encoder",)
+    assert found.metrics["reachable"].high < 0.5
+    assert not found.metrics["labels"].defined
+
+
+def test_two_curves_are_compared_and_priced(tmp_path):
+    rows = [("labels", *row) for row in planted(0.75, 0.8)] + [("boxes", *row) for row in planted(0.95, seed=1)]
+    points = write(tmp_path / "two.csv", ["curve", "draw", "n", "score"], rows)
+    found = run(tmp_path, points=points, target=0.84, costs=[1, 6])
+    assert found.metrics["labels-minus-boxes/auroc-forecast"].high < 0
+    assert found.metrics["boxes/reachable"].value > 0.5 > found.metrics["labels/reachable"].value
+    assert any("chance that the second is cheaper: 1.00" in note for note in found.notes)
+    with pytest.raises(InputError, match="1 costs for 2 curves"):
+        run(tmp_path, points=points, costs=[1], to=str(tmp_path / "other"))
+
+
+def test_predictions_bring_their_validation_cases(tmp_path):
+    rng = np.random.default_rng(2)
+    truth = np.arange(60) < 20
+    rows = []
+    for draw in range(4):
+        for n in SIZES:
+            scores = truth * (0.3 + 0.35 * np.log(n)) + rng.normal(size=60)
+            rows += [(n, draw, f"c{case}", f"p{case // 2}", int(truth[case]), scores[case]) for case in range(60)]
+    table = write(tmp_path / "scored.csv", ["n", "draw", "case", "patient", "target", "score"], rows)
+    found = run(tmp_path, predictions=table, target=0.95)
+    # Thirty patients know an AUROC badly: the doubt must be much wider than the scatter between draws.
+    now = found.metrics["auroc-now"]
+    assert now.high - now.low > 0.08
+    write(tmp_path / "hole.csv", ["n", "draw", "case", "patient", "target", "score"], rows[:-1])
+    with pytest.raises(InputError, match="score every validation case once"):
+        run(tmp_path, predictions=str(tmp_path / "hole.csv"), to=str(tmp_path / "other"))
+
+
+def test_unusable_input_is_one_line_and_leaves_nothing(tmp_path):
+    with pytest.raises(InputError, match="give one of points=CSV"):
+        run(tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        run(tmp_path, points=str(tmp_path / "none.csv"))
+    wrong = write(tmp_path / "wrong.csv", ["size", "auc"], [(5, 0.6)])
+    with pytest.raises(InputError, match="no column n, score; columns here: size, auc"):
+        run(tmp_path, points=wrong)
+    with pytest.raises(InputError, match="no question"):
+        run(tmp_path, cohort=str(tmp_path))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_word_labels_is_not_taken_for_a_settings_file():
+    assert read_words(("labels", "target=0.8"), plan.KINDS) == (None, ["what=labels", "target=0.8"])
+    assert read_words(("labels", "plan.yaml", "target=0.8"), plan.KINDS) == ("plan.yaml", ["what=labels", "target=0.8"])
