@@ -16,7 +16,6 @@ from radfoundry.records import InputError
 from radfoundry.volume import Volume, points_to_world
 
 MEMORY_BYTES = 1 << 30
-BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +115,8 @@ class PatchReader:
                 if self.used_bytes[0] + size_bytes > self.memory_bytes:
                     return None
                 self.used_bytes[0] += size_bytes
-            self.kept[volume] = item.read((0, 0, 0), item.shape[1:])
+            # Opened once more, so that the pages of the compressed file are given back after decoding.
+            self.kept[volume] = StoredVolume.open(item.path).read((0, 0, 0), item.shape[1:])
             return self.kept[volume]
 
 
@@ -155,15 +155,15 @@ def patch_batches(
     if batch < 1 or batches < 0 or threads < 1:
         raise InputError(f"{batches} batches of {batch} patches by {threads} threads", remedy="use positive numbers")
     with ThreadPoolExecutor(threads, thread_name_prefix="patches") as pool:
+        # Two batches at a time: one with the caller, one being filled. Nothing here may hold on to the first.
         ahead: deque[tuple[PatchBatch, list[Future[None]]]] = deque()
-        for number in range(batches + BATCHES_AHEAD):
+        for number in range(batches + 1):
             if number < batches:
                 ahead.append(_started(reader, batch, rng, pool))
-            if number >= min(BATCHES_AHEAD, batches) and ahead:
-                ready, parts = ahead.popleft()
-                for part in parts:
+            if number > 0:
+                for part in ahead[0][1]:
                     part.result()
-                yield ready
+                yield ahead.popleft()[0]
 
 
 def _started(
