@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from radfoundry.data.bids import parse_name
@@ -73,7 +73,7 @@ class Person:
 
     def to_row(self) -> dict[str, Any]:
         """Plain values; absent ones left out."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        return {item.name: value for item in fields(self) if (value := getattr(self, item.name)) is not None}
 
 
 def stem_of(path: str) -> str:

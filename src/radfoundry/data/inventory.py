@@ -10,7 +10,7 @@ from typing import Any
 
 from radfoundry.data.bids import read_sidecar
 from radfoundry.data.cohort_tables import digest_rows, read_table, write_table
-from radfoundry.data.dicom_header import Instance, read_instance
+from radfoundry.data.dicom_header import Instance, instance_from
 from radfoundry.data.identity import (
     Person,
     Rules,
@@ -22,7 +22,8 @@ from radfoundry.data.identity import (
 )
 from radfoundry.data.pool import each
 from radfoundry.data.reading import FINDINGS
-from radfoundry.data.sources import Source, kind_of, walk
+from radfoundry.data.sniffing import HEAD_BYTES, kind_of_bytes
+from radfoundry.data.sources import Source, kind_of, open_source, read_from, walk
 from radfoundry.data.streams import beside
 from radfoundry.records import InputError
 
@@ -98,16 +99,25 @@ def inspect(file: FileSeen, rules: Rules) -> dict[str, Any]:
     row: dict[str, Any] = {"file": file_name(file, rules), "bytes": file.size, "modified": file.modified}
     kind = "other"
     try:
-        kind = kind_of(file.source)
-        found = _dicom(file, rules) if kind == "dicom" else _image(file, rules) if kind in IMAGES else _other(kind)
+        kind, instance = _look(file.source)
+        found = _dicom(file, instance, rules) if instance else _image(file, rules) if kind in IMAGES else _other(kind)
     except InputError as error:
         reason = error.finding or "unreadable"
         found = {"reason": reason, "what": without_names(error.what, file.relative)}
     return {**row, "kind": kind, **found}
 
 
-def _dicom(file: FileSeen, rules: Rules) -> dict[str, Any]:
-    instance = read_instance(file.source)
+def _look(source: Source) -> tuple[str, Instance | None]:
+    """The kind of a file and, for DICOM, its header: one opening for both."""
+    with open_source(source) as stream:
+        kind = kind_of_bytes(read_from(stream, HEAD_BYTES, source), name=source.name)
+        if kind == "dicom":
+            stream.seek(0)
+            return kind, instance_from(stream, source)
+    return (kind_of(source) if kind == "other" else kind), None
+
+
+def _dicom(file: FileSeen, instance: Instance, rules: Rules) -> dict[str, Any]:
     person = person_of_instance(instance, rules, file.relative)
     shared = instance.series_uid or f"file {file.relative}"
     header = {key: value for key, value in pseudonymous(instance, rules).to_row().items() if value is not None}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
 import re
@@ -49,7 +48,7 @@ class Pseudonyms:
     def name(self, kind: str, identifier: str) -> str:
         """16 hexadecimal digits for an identifier of one kind; other kinds give other digits."""
         message = f"{kind}\0{identifier.strip()}".encode()
-        return hmac.new(self.secret or b"radfoundry", message, hashlib.sha256).hexdigest()[:16]
+        return hmac.digest(self.secret or b"radfoundry", message, "sha256").hex()[:16]
 
     def patient(self, identifier: str) -> str:
         """The patient's pseudonym, `p-` and 16 digits."""
