@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import struct
-import sys
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -37,12 +33,11 @@ SYNTAX_NAMES = {
     "1.2.840.10008.1.2.4.100": "MPEG-2 video",
     "1.2.840.10008.1.2.4.102": "MPEG-4 video",
 }
+LOSSLESS_JPEG = ("1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70")
 # One decoder per encoding, so that the result does not depend on what else is installed.
 DECODERS = {
     "1.2.840.10008.1.2.4.50": "pillow",
     "1.2.840.10008.1.2.4.51": "pillow",
-    "1.2.840.10008.1.2.4.57": "gdcm",
-    "1.2.840.10008.1.2.4.70": "gdcm",
     "1.2.840.10008.1.2.4.80": "pyjpegls",
     "1.2.840.10008.1.2.4.81": "pyjpegls",
     "1.2.840.10008.1.2.4.90": "pylibjpeg",
@@ -100,9 +95,11 @@ def _decoded(instance: Instance, dataset: Any) -> np.ndarray:
 
     syntax = instance.transfer_syntax or ""
     finding, what = _failure(instance)
-    decoder = DECODERS.get(syntax, "")
-    with _silent(decoder == "gdcm"), quietly(instance.source, finding=finding, what=what):
-        pixels = pydicom.pixels.pixel_array(dataset, decoding_plugin=decoder)
+    with quietly(instance.source, finding=finding, what=what):
+        if syntax in LOSSLESS_JPEG:
+            pixels = _lossless_jpeg(instance, dataset)
+        else:
+            pixels = pydicom.pixels.pixel_array(dataset, decoding_plugin=DECODERS.get(syntax, ""))
         if instance.photometric == "PALETTE COLOR":
             pixels = pydicom.pixels.apply_color_lut(pixels, dataset)[..., :3]
     shape = (instance.frames, instance.rows, instance.columns)
@@ -120,27 +117,29 @@ def _failure(instance: Instance) -> tuple[str, str]:
         return "truncated", "the pixel data are damaged"
     name = SYNTAX_NAMES.get(syntax, "an unknown encoding")
     shown = plain_uid(syntax)
-    if syntax not in DECODERS or (syntax == EXTENDED and (instance.bits_stored or 0) > 8):
+    if syntax not in (*DECODERS, *LOSSLESS_JPEG) or (syntax == EXTENDED and (instance.bits_stored or 0) > 8):
         return "transfer-syntax", f"pixels in {name} ({shown}) cannot be decoded"
     return "unreadable", f"the pixels are damaged, or not in the stated {name} ({shown})"
 
 
-@contextmanager
-def _silent(needed: bool) -> Generator[None]:
-    """Nothing on standard error: GDCM's own JPEG library writes there directly, past Python and its logging."""
-    if not needed:
-        yield
-        return
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+def _lossless_jpeg(instance: Instance, dataset: Any) -> np.ndarray:
+    """All frames of a lossless JPEG file as pydicom would give them."""
+    from pydicom.encaps import generate_frames
+
+    from radfoundry.data.dicom_jpeg_lossless import decode
+
+    coded = generate_frames(dataset.PixelData, number_of_frames=instance.frames)
+    pixels = np.stack([decode(frame) for frame in coded])
+    if instance.signed:
+        unused = 16 - min(instance.bits_stored or 16, 16)
+        pixels = (pixels << unused).astype(np.uint16).view(np.int16) >> unused
+    if instance.bits_allocated == 8:
+        pixels = pixels.astype(np.int8 if instance.signed else np.uint8)
+    if pixels.ndim == 4 and (instance.photometric or "").startswith("YBR"):
+        import pydicom.pixels
+
+        pixels = pydicom.pixels.convert_color_space(pixels, "YBR_FULL", "RGB")
+    return pixels
 
 
 def inverted(pixels: np.ndarray, instance: Instance) -> np.ndarray:

@@ -30,6 +30,7 @@ PARSE_ERRORS = (
     RecursionError,
     RuntimeError,
     StopIteration,
+    SyntaxError,
     TypeError,
     ValueError,
     struct.error,
@@ -47,9 +48,10 @@ LOGGERS = ("pydicom", "openjpeg", "rle", "pylibjpeg", "PIL")
 
 
 def _parse_errors() -> tuple[type[Exception], ...]:
+    from PIL.Image import DecompressionBombError
     from pydicom.errors import BytesLengthException, InvalidDicomError
 
-    return (*PARSE_ERRORS, BytesLengthException, InvalidDicomError)
+    return (*PARSE_ERRORS, BytesLengthException, DecompressionBombError, InvalidDicomError)
 
 
 @contextmanager
