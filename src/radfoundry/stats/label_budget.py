@@ -54,8 +54,11 @@ class CurveForecast:
         )  # fmt: skip
 
     def sizes_for(self, target: float) -> np.ndarray:
-        """(repetitions,) labels needed for the target in each redrawn experiment; infinite where never."""
-        table = np.stack([fit.size_for(target) for fit in self.fits])
+        """(repetitions,) labels needed for the target in each redrawn experiment; infinite where never.
+
+        Never less than the smallest size measured: nothing is known before it.
+        """
+        table = np.maximum(np.stack([fit.size_for(target) for fit in self.fits]), self.points.size[0])
         return table[self.picked[1:], np.arange(1, len(self.picked))]
 
 

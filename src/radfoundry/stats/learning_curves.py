@@ -26,7 +26,8 @@ _PRIOR_EXPONENT, _PRIOR_SPREAD = 0.5, 1.0
 class CurveFit:
     """Fitted curves of one family: score = link(ceiling - drop * shape(n)), one per row of the data given.
 
-    `ceiling`, `drop` and `loss` are (curves,); `shape` is (curves, 2): exponent, or half size and steepness.
+    `ceiling`, `drop` and `loss` are (curves,); `shape` is (curves, 2): exponent, or half size and steepness, or the
+    last size.
     `loss` is the weighted sum of squares, in units of the points' own variance.
     """
 
@@ -58,8 +59,8 @@ class CurveFit:
                 found = self.shape[:, 0] * (1 / level - 1) ** (1 / self.shape[:, 1])
             else:
                 found = level ** (-1 / self.shape[:, 0])
-        # A curve without a rise is at its ceiling from the first label on.
-        found = np.where(self.drop > 0, found, 1.0)
+        # Without a rise the target is met wherever the curve was seen: of the last value that is the last size.
+        found = np.where(self.drop > 0, found, self.shape[:, 0] if self.family == "last-value" else 1.0)
         found = np.where((self.family == "mmf") & (level >= 1) & (self.drop > 0), 1.0, found)
         return np.where(gap > 0, np.maximum(found, 1.0), np.inf)
 
@@ -90,7 +91,7 @@ def fit_curves(family: str, size: ArrayLike, score: ArrayLike, error: ArrayLike)
     if family == "last-value":
         last = values[:, -1]
         loss = (((values - last[:, None]) / errors) ** 2).sum(axis=1)
-        return CurveFit(family, last.copy(), np.zeros(len(last)), np.ones((len(last), 2)), loss)
+        return CurveFit(family, last.copy(), np.zeros(len(last)), np.full((len(last), 2), sizes[-1]), loss)
     weights = np.broadcast_to(errors**-2.0, values.shape)
     limits = (0.5, 1.0)
     if family == "probit-power":
