@@ -38,7 +38,7 @@ def read(path):
     image = nibabel.load(path)
     array = np.asanyarray(image.dataobj)
     if array.dtype.names:
-        array = np.stack([array[name] for name in array.dtype.names], axis=-1)
+        array = np.stack([array[name] for name in array.dtype.names[:3]], axis=-1)  # a fourth is opacity
     array = array.reshape(*array.shape[:3], -1) if array.ndim >= 3 else array[:, :, None, None]
     if abs(np.linalg.det(image.affine)) < 1e-9:
         return None
