@@ -33,7 +33,8 @@ PEERS = ("torch==2.13.0", "monai==1.6.1", "torchio==1.2.1", "nibabel==5.4.2")
 HERE = Path(__file__).resolve()
 RESULTS = HERE.parent / "results" / "patches"
 OURS = {
-    "radfoundry, kept in memory": "radfoundry:1024:2",
+    "radfoundry, all volumes decoded": "radfoundry:1024:2",
+    "radfoundry, 256 MiB of decoded volumes": "radfoundry:256:2",
     "radfoundry, read from disk": "radfoundry:0:2",
 }
 THEIRS = {
@@ -297,18 +298,21 @@ def ratios(table: dict[str, dict[str, float]]) -> dict[str, object]:
     peers = [name for name in THEIRS if name in table and not name.startswith("nibabel")]
     independent = [name for name in peers if "a volume" not in name]
     best, best_independent = (max(names, key=lambda n: table[n]["patches_per_s"]) for names in (peers, independent))
-    kept, disk = (table[name]["patches_per_s"] for name in OURS)
-    nibabel = table["nibabel, whole volume per patch"]["patches_per_s"]
-    persistent = min(table[name]["memory_mib"] for name in peers if "Persistent" in name)
-    return {
+    rate = {name: row["patches_per_s"] for name, row in table.items()}
+    memory = {name: row["memory_mib"] for name, row in table.items()}
+    leanest = min((name for name in peers if "Persistent" in name), key=lambda n: memory[n])
+    found: dict[str, object] = {
         "best peer": best,
-        "kept in memory / best peer": kept / table[best]["patches_per_s"],
         "best peer with independent patches": best_independent,
-        "kept in memory / best peer with independent patches": kept / table[best_independent]["patches_per_s"],
-        "kept in memory / nibabel": kept / nibabel,
-        "read from disk / nibabel": disk / nibabel,
-        "memory, kept in memory / leanest PersistentDataset": table[next(iter(OURS))]["memory_mib"] / persistent,
+        "leanest PersistentDataset": leanest,
     }
+    for name in OURS:
+        found[f"{name} / best peer"] = rate[name] / rate[best]
+        found[f"{name} / best peer with independent patches"] = rate[name] / rate[best_independent]
+        found[f"{name} / nibabel"] = rate[name] / rate["nibabel, whole volume per patch"]
+        found[f"memory: {name} / MONAI PersistentDataset"] = memory[name] / memory["MONAI PersistentDataset"]
+        found[f"memory: {name} / leanest PersistentDataset"] = memory[name] / memory[leanest]
+    return found
 
 
 def markdown(result: dict) -> str:
@@ -328,7 +332,10 @@ def markdown(result: dict) -> str:
         rate = f"{row['patches_per_s']:.0f} ({row['slowest']:.0f}-{row['fastest']:.0f})"
         lines.append(f"| {name} | {rate} | {row['first_batch_s']:.1f} | {row['memory_mib']:.0f} |")
     lines += ["", "| ratio | value |", "|---|---|"]
-    lines += [f"| {k} | {v if isinstance(v, str) else format(v, '.1f')} |" for k, v in result["ratios"].items()]
+    lines += [
+        f"| {k} | {v if isinstance(v, str) else format(v, '.2f' if k.startswith('memory') else '.1f')} |"
+        for k, v in result["ratios"].items()
+    ]
     lines += [
         "",
         f"A volume is {data['raw_mib']:.1f} MiB of int16; {data['nii_gz_mib']:.1f} MiB as .nii.gz, "

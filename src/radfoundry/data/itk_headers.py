@@ -259,4 +259,5 @@ def _meta_placement(fields: Mapping[str, str], axes: int) -> tuple[np.ndarray | 
         return None, None
     rows = np.array(matrix).reshape(axes, axes)[:3, :3]  # one row per image axis, in left-posterior-superior
     signs = TO_RAS["left-posterior-superior"]
-    return rows * np.array(steps[:3])[:, None] * signs, np.array(origin[:3]) * signs
+    with np.errstate(invalid="ignore", over="ignore"):  # an infinite step is refused where the affine is checked
+        return rows * np.array(steps[:3])[:, None] * signs, np.array(origin[:3]) * signs
