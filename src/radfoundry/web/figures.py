@@ -1,0 +1,148 @@
+"""Blocks that are drawn: each becomes SVG text with an alternative in words, a caption on how to read it, and data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from radfoundry.records import Estimate, InputError
+from radfoundry.stats import plots
+from radfoundry.web.numbers import ABSENT, estimate_text
+
+Block = Mapping[str, Any]
+MOST_DATA_ROWS = 12
+
+READING = {
+    "roc": "The further a curve bends to the upper left, the better sick and healthy are told apart; the dashed "
+    "diagonal is guessing. The band is where the curve could lie with other patients of the same kind.",
+    "calibration": "Points on the dashed line mean that predicted probabilities can be taken at their word: of cases "
+    "given 30 %, 30 of 100 have the finding. Below the line the model claims too much. Larger points hold more cases.",
+    "forest": "Squares are the measured values, bars their intervals. A bar that crosses the dashed line is compatible "
+    "with no effect.",
+    "agreement": "Each point is one case; on the dashed line prediction and truth are the same.",
+    "map": "Each point is one image, alike images lie close together. Clusters that follow the site or the sequence "
+    "rather than the label warn that the features know more about the scanner than about the patient. Directions and "
+    "distances between far clusters mean nothing.",
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawn block: figures as SVG text, numbers to list beside them, and a table of the data behind them."""
+
+    svgs: tuple[str, ...]
+    listed: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    header: tuple[str, ...] = ()
+    data: tuple[tuple[str, ...], ...] = ()
+    thinned: str = ""
+
+
+def draw(block: Block, *, name: str) -> Drawing:
+    """The figure of a block; `name` keeps its ids apart from other figures on the page."""
+    return DRAWN[block["kind"]](block, name)
+
+
+def _roc(block: Block, name: str) -> Drawing:
+    curves = _required(block, "curves")
+    axes = plots.plot_roc(curves)
+    listed = tuple((curve["name"], curve["estimate"]) for curve in curves if "estimate" in curve)
+    columns = ("false_positive_rate", "sensitivity")
+    rows, thinned = _rows(curves, columns)
+    return Drawing(
+        (_svg(axes, name, f"ROC curves. {_spoken(listed)}"),),
+        listed,
+        ("Curve", "False positive rate", "Sensitivity (band)"),
+        rows,
+        thinned,
+    )
+
+
+def _calibration(block: Block, name: str) -> Drawing:
+    curves = _required(block, "curves")
+    axes = plots.plot_calibration(curves)
+    rows, thinned = _rows(curves, ("predicted", "observed"), counts="n")
+    named = ", ".join(str(curve.get("name", "curve")) for curve in curves)
+    return Drawing(
+        (_svg(axes, name, f"Calibration of {named}: observed share against predicted probability."),),
+        tuple((curve["name"], curve["estimate"]) for curve in curves if "estimate" in curve),
+        ("Curve", "Predicted", "Observed (interval)", "Cases"),
+        rows,
+        thinned,
+    )
+
+
+def _forest(block: Block, name: str) -> Drawing:
+    rows = _required(block, "rows")
+    axes = plots.plot_forest(rows, axis=str(block.get("axis", "")), reference=block.get("reference"))
+    listed = tuple((row["label"], row["estimate"]) for row in rows)
+    return Drawing((_svg(axes, name, f"Intervals side by side. {_spoken(listed)}"),), listed)
+
+
+def _agreement(block: Block, name: str) -> Drawing:
+    x, y = _required(block, "x"), _required(block, "y")
+    x_label, y_label = str(block.get("x_label", "true")), str(block.get("y_label", "predicted"))
+    axes = plots.plot_agreement(x, y, x_label=x_label, y_label=y_label)
+    alt = f"{y_label} against {x_label} for {len(x)} cases, with the line of identity."
+    listed = (("Summary", block["estimate"]),) if "estimate" in block else ()
+    return Drawing((_svg(axes, name, alt),), listed)
+
+
+def _map(block: Block, name: str) -> Drawing:
+    x, y, colours = _required(block, "x"), _required(block, "y"), _required(block, "colours")
+    panels = [
+        _svg(
+            plots.plot_map(x, y, labels, title=str(title)),
+            f"{name}-{index}",
+            f"Map of {len(x)} images coloured by {title}: {_groups(labels)}.",
+        )
+        for index, (title, labels) in enumerate(colours.items())
+    ]
+    return Drawing(tuple(panels))
+
+
+DRAWN = {"roc": _roc, "calibration": _calibration, "forest": _forest, "agreement": _agreement, "map": _map}
+
+
+def _required(block: Block, key: str) -> Any:
+    value = block.get(key)
+    if not value:
+        raise InputError(f"no {key}", where=f"{block['kind']} block {block.get('title', '')!r}", remedy=f"give {key}")
+    return value
+
+
+def _svg(axes: Any, name: str, alt: str) -> str:
+    return plots.to_svg(plots.figure_of(axes), name=name, alt=alt)
+
+
+def _spoken(listed: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    return "; ".join(f"{name}: {estimate_text(Estimate.from_dict(item))}" for name, item in listed) + "."
+
+
+def _groups(labels: Sequence[Any]) -> str:
+    kinds = sorted({"not known" if label is None else str(label) for label in labels})
+    return ", ".join(kinds) if len(kinds) <= 8 else f"{len(kinds)} different values"
+
+
+def _rows(
+    curves: Sequence[Block], columns: tuple[str, str], *, counts: str = ""
+) -> tuple[tuple[tuple[str, ...], ...], str]:
+    """The points behind the curves as text, thinned evenly where there are many."""
+    rows: list[tuple[str, ...]] = []
+    thinned = ""
+    for curve in curves:
+        length = len(curve[columns[0]])
+        kept = _evenly(length)
+        thinned = f"{len(kept)} of {length} points of each curve" if len(kept) < length else thinned
+        for index in kept:
+            first, value, low, high = (curve[key][index] for key in (*columns, "low", "high"))
+            point = Estimate.from_dict({"value": value, "low": low, "high": high, "note": "not available"})
+            row = (str(curve.get("name", "")), ABSENT if first is None else f"{first:.2f}", str(point))
+            rows.append((*row, f"{curve[counts][index]:.0f}") if counts else row)
+    return tuple(rows), thinned
+
+
+def _evenly(length: int) -> list[int]:
+    if length <= MOST_DATA_ROWS:
+        return list(range(length))
+    return [round(place * (length - 1) / (MOST_DATA_ROWS - 1)) for place in range(MOST_DATA_ROWS)]
