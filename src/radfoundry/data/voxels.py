@@ -8,7 +8,6 @@ from radfoundry.data.reading import FINDINGS, Repair
 from radfoundry.records import InputError
 
 COLOURS = ("red", "green", "blue", "alpha")
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def picture_affine() -> np.ndarray:
