@@ -83,18 +83,44 @@ def jackknife(marks: Marks, *, figure: str = "wafroc") -> tuple[float, np.ndarra
         raise InputError(reason, remedy=f"{figure} needs lesions and cases to take false marks from")
     false_case, false_rating, hit_case, hit_rating, weight = _sides(marks, figure)
     group, patients = clusters(marks.patient)
-    wins = _wins(false_rating, hit_rating) * weight
-    # Sums over pairs of patients; a patient leaves with all pairs that any of its cases is part of.
-    rows = np.zeros((patients, wins.shape[1]))
-    np.add.at(rows, group[false_case], wins)
-    table = np.zeros((patients, patients))
-    np.add.at(table.T, group[hit_case], rows.T)
+    # Sums over pairs; a patient leaves with all pairs that any of its cases is part of.
+    of_false, of_hit = _won_against(false_rating, hit_rating, weight)
+    by_false = np.bincount(group[false_case], of_false, minlength=patients)
+    by_hit = np.bincount(group[hit_case], of_hit, minlength=patients)
+    own = _within_patients(group[false_case], group[hit_case], (false_rating, hit_rating, weight), patients)
+    total = float(of_hit.sum())
     controls = np.bincount(group[false_case], minlength=patients).astype(float)
     weights = np.bincount(group[hit_case], weight, minlength=patients)
-    left = table.sum() - table.sum(axis=1) - table.sum(axis=0) + np.diag(table)
     whole = (controls.sum() - controls) * (weights.sum() - weights)
+    left = total - by_false - by_hit + own
     without = np.divide(left, whole, out=np.full(patients, np.nan), where=whole > 1e-12)
-    return float(table.sum() / (controls.sum() * weights.sum())), without
+    return float(total / (controls.sum() * weights.sum())), without
+
+
+def _won_against(false: np.ndarray, lesion: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For every false side the weight of lesions rated above it, and for every lesion what it wins; ties count half."""
+    order = np.argsort(lesion, kind="stable")
+    beyond = np.concatenate([np.cumsum(weight[order][::-1])[::-1], [0.0]])
+    ranked = lesion[order]
+    sides = [beyond[np.searchsorted(ranked, false, side=side)] for side in ("left", "right")]
+    below = np.sort(false)
+    counts = [np.searchsorted(below, lesion, side=side) for side in ("left", "right")]
+    return (sides[0] + sides[1]) / 2, weight * (counts[0] + counts[1]) / 2
+
+
+def _within_patients(
+    of_false: np.ndarray, of_hit: np.ndarray, ratings: tuple[np.ndarray, np.ndarray, np.ndarray], patients: int
+) -> np.ndarray:
+    """(patients,) what a patient's lesions win against the same patient's false sides."""
+    false, lesion, weight = ratings
+    order = np.argsort(of_hit, kind="stable")
+    start = np.searchsorted(of_hit[order], np.arange(patients + 1))
+    count = (start[1:] - start[:-1])[of_false]
+    row = np.repeat(np.arange(len(false)), count)
+    step = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    column = order[start[of_false][row] + step]
+    won = (lesion[column] > false[row]) + 0.5 * (lesion[column] == false[row])
+    return np.bincount(of_false[row], won * weight[column], minlength=patients)
 
 
 def _sides(marks: Marks, figure: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -107,11 +133,6 @@ def _sides(marks: Marks, figure: str) -> tuple[np.ndarray, np.ndarray, np.ndarra
     case, rating = marks.lesion_ratings()
     weight = 1 / marks.lesions[case] if figure.startswith("w") else np.ones(len(case))
     return controls, marks.highest_false()[controls], case, rating, weight
-
-
-def _wins(false: np.ndarray, lesion: np.ndarray) -> np.ndarray:
-    """(false, lesions) 1 where the lesion is rated higher, 0.5 where both are alike or neither is marked."""
-    return (lesion[None, :] > false[:, None]) + 0.5 * (lesion[None, :] == false[:, None])
 
 
 def _reason(marks: Marks, figure: str) -> str:
