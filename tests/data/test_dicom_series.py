@@ -275,6 +275,25 @@ def test_the_largest_b_value_is_stated(tmp_path):
     assert read.volume.channels == names
 
 
+def test_fewer_slices_than_asked_for_are_refused(tmp_path):
+    instances = written(volume(AXIAL, shape=(1, 6, 6, 4)), tmp_path)
+    assert finding_of(instances, Repair(minimum_slices=5)) == "too-few-slices"
+    assert load_series(instances, repair=Repair(minimum_slices=4)).repairs == ()
+
+
+def test_voxels_that_are_no_numbers_are_refused_or_zero(tmp_path):
+    written(volume(AXIAL, shape=(1, 6, 6, 2)), tmp_path)
+
+    def overflow(dataset, number):
+        dataset.RescaleSlope, dataset.RescaleIntercept = "1e300" if number == 2 else "1.5", "0"
+
+    instances = edited(tmp_path, overflow)
+    assert finding_of(instances) == "nan-voxels"
+    read = load_series(instances, repair=Repair(nan="zero"))
+    assert read.repairs == ("nan-voxels",)
+    assert np.isfinite(read.volume.array).all()
+
+
 def test_nothing_to_read_is_an_error():
     with pytest.raises(InputError):
         load_series([])

@@ -174,8 +174,7 @@ def instance_from(stream: BinaryIO, source: Source) -> Instance:
         raise refused("not-an-image", "is not a DICOM file, whatever its name", source)
     found = _scanned(stream, head, source)
     values = decode(found.values)
-    known = {name: value for name, value in values.items() if name in NAMES}
-    instance = Instance(path=source.path, member=source.member, transfer_syntax=found.transfer_syntax, **known)
+    instance = Instance(path=source.path, member=source.member, transfer_syntax=found.transfer_syntax, **values)
     _check(instance, found, stream)
     if found.has_frames:
         from radfoundry.data.dicom_enhanced import completed

@@ -15,7 +15,6 @@ from radfoundry.data.sources import read_from
 PIXELS_LIMIT_BYTES = 8 << 30
 FRAME_LIMIT_BYTES = 1 << 29
 PROJECTIONS = frozenset(("CR", "DX", "MG", "RG", "XA", "RF", "IO", "PX", "DR"))
-COLOURS = frozenset(("RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420"))
 EXTENDED = "1.2.840.10008.1.2.4.51"
 SYNTAX_NAMES = {
     "1.2.840.10008.1.2.4.50": "JPEG baseline",
@@ -170,8 +169,8 @@ def fitting_type(pixels: np.ndarray, slope: float, intercept: float) -> np.dtype
     """The smallest type that holds rescaled values exactly: whole numbers where they stay whole, else float32."""
     if pixels.dtype.kind == "f" or slope != int(slope) or intercept != int(intercept):
         return np.dtype(np.float32)
-    low, high = (slope * float(bound) + intercept for bound in (pixels.min(), pixels.max()))
-    low, high = min(low, high), max(low, high)
+    bounds = [slope * float(bound) + intercept for bound in (pixels.min(), pixels.max())]
+    low, high = min(bounds), max(bounds)
     for kind in (np.uint8, np.int16, np.int32):
         if pixels.dtype.itemsize > np.dtype(kind).itemsize:
             continue

@@ -12,7 +12,6 @@ from radfoundry.data.dicom_enhanced import frames_of
 from radfoundry.data.dicom_header import Instance, acquisition, refused
 from radfoundry.data.dicom_mosaic import tiles_of
 from radfoundry.data.dicom_pixels import (
-    COLOURS,
     PROJECTIONS,
     fitting_type,
     inverted,
@@ -24,7 +23,7 @@ from radfoundry.data.dicom_pydicom import read_dataset
 from radfoundry.data.dicom_stack import ORIENTATION_TOLERANCE, Plane, Stack, stack
 from radfoundry.data.reading import ReadSeries, Repair
 from radfoundry.data.sources import open_source
-from radfoundry.records import InputError
+from radfoundry.records import Acquisition, InputError
 from radfoundry.volume import Volume
 
 NO_REPAIR = Repair()
@@ -102,12 +101,14 @@ def load_series(
         return _flat(first, repair=repair, keep_text=keep_text, window=window)
     planes = [plane for index, instance in enumerate(instances) for plane in _expand(instance, index)]
     ordered = stack(planes, repair, where)
-    array = _filled(ordered, list(instances), where)
-    array, channels = _named(array, ordered)
+    if len(ordered.offsets) < repair.minimum_slices:
+        told = f"{len(ordered.offsets)} slices, fewer than {repair.minimum_slices}"
+        raise refused("too-few-slices", told, where)
+    array, channels = _named(_filled(ordered, list(instances), where), ordered)
     _refuse_repeats(ordered, array, repair, where)
-    volume = Volume(array, ordered.affine, _units(first, ordered), channels)
-    volume = _mended(volume, ordered)
-    return ReadSeries(volume, _stated(ordered, volume, keep_text), ordered.repairs)
+    array, mended = finite(array, repair, where)
+    volume = _mended(Volume(array, ordered.affine, _units(first, ordered), channels), ordered)
+    return ReadSeries(volume, _stated(ordered, keep_text), (*ordered.repairs, *mended))
 
 
 def _expand(instance: Instance, index: int) -> list[Plane]:
@@ -145,7 +146,8 @@ def rescaled(pixels: np.ndarray, instance: Instance, kind: np.dtype) -> np.ndarr
     if slope == 1 and intercept == 0:
         return pixels.astype(kind, copy=False)
     wide = np.float64 if kind.kind == "f" else np.int64
-    return (pixels.astype(wide) * wide(slope) + wide(intercept)).astype(kind)
+    with np.errstate(over="ignore", invalid="ignore"):  # a slope beyond float32 gives voxels that are refused later
+        return (pixels.astype(wide) * wide(slope) + wide(intercept)).astype(kind)
 
 
 def _rescale(instance: Instance) -> tuple[float, float]:
@@ -220,7 +222,16 @@ def _mended(volume: Volume, ordered: Stack) -> Volume:
     return straightened(volume, ordered.tilt_mm) if ordered.tilt_mm.any() else volume
 
 
-def _stated(ordered: Stack, volume: Volume, keep_text: bool) -> Any:
+def finite(array: np.ndarray, repair: Repair, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The array when all its voxels are numbers; others are refused, or become 0 when told so."""
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return array, ()
+    if repair.nan != "zero":
+        raise refused("nan-voxels", "some voxels are not finite numbers", where)
+    return np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0), ("nan-voxels",)
+
+
+def _stated(ordered: Stack, keep_text: bool) -> Acquisition:
     """The acquisition of a series: what its first slice says, with the largest b-value of all channels."""
     items = [channel[0].instance for channel in ordered.planes]
     b_values = [item.b_value for item in items if item.b_value is not None]
@@ -245,15 +256,14 @@ def _flat(first: Instance, *, repair: Repair, keep_text: bool, window: bool) -> 
         pixels = rescaled(pixels, first, fitting_type(pixels, *_rescale(first)))
     if window and projection and dataset is not None:
         pixels = windowed(pixels, dataset, where)
-    if pixels.dtype == np.float64:
-        pixels = pixels.astype(np.float32)
+    pixels, mended = finite(pixels.astype(np.float32) if pixels.dtype == np.float64 else pixels, repair, where)
     array = np.swapaxes(pixels, 1, 2)
     names = tuple(f"frame {index + 1}" for index in range(len(array))) if len(array) > 1 else ()
     if array.ndim == 4:
         array = np.moveaxis(array, -1, 1).reshape(-1, *array.shape[1:3])
         names = tuple(f"{n} {c}".strip() for n in names or ("",) for c in ("red", "green", "blue"))
     volume = Volume(np.ascontiguousarray(array[..., None]), affine, "arbitrary", names)
-    return ReadSeries(volume, acquisition(first, keep_text=keep_text), repairs)
+    return ReadSeries(volume, acquisition(first, keep_text=keep_text), (*repairs, *mended))
 
 
 def flat_affine(first: Instance, repair: Repair, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -272,6 +282,3 @@ def flat_affine(first: Instance, repair: Repair, where: str) -> tuple[np.ndarray
     affine[:3, 0], affine[:3, 1] = axes[0] * spacing[1], axes[1] * spacing[0]
     affine[:3, 2] = np.cross(axes[0], axes[1])
     return affine, repairs
-
-
-__all__ = ["COLOURS", "group_instances", "load_series"]
