@@ -107,7 +107,8 @@ def test_obuchowski_rockette_holds_its_error_and_covers(structure):
     # Five readers: the literature finds 4 to 6.5 %; 1,500 runs add 0.6 % of scatter.
     assert 0.035 <= found["rejected"] <= 0.07
     assert 0.925 <= found["difference covered"] <= 0.97
-    assert 0.925 <= found["single arm covered"] <= 0.98
+    # One arm's interval lies on the AUROC's own scale, as published; near 0.86 with five readers it is a little short.
+    assert 0.905 <= found["single arm covered"] <= 0.98
 
 
 # --- visual Turing test

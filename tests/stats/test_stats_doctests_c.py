@@ -22,6 +22,7 @@ MODULES = [
     "ranking_tasks",
     "reader_model",
     "reader_size",
+    "reader_trial",
     "readers",
     "readers_aided",
     "readers_two_way",

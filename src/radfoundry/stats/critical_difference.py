@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import chdtrc, fdtrc
+from scipy.special import chdtrc, fdtrc, ndtr
 
 from radfoundry.records import Estimate, InputError
 from radfoundry.stats.bootstrap import draw_weights
@@ -120,9 +121,16 @@ def critical_range(models: int, *, level: float = 0.95) -> float:
     >>> round(critical_range(4), 3)
     2.569
     """
-    from scipy.stats import studentized_range
-
-    return float(studentized_range.ppf(level, models, np.inf) / np.sqrt(2))
+    grid = np.linspace(-8.0, 8.0, 4001)
+    weight = models * np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi) * (grid[1] - grid[0])
+    below = ndtr(grid)
+    low, high = 0.0, 20.0
+    # The range of `models` standard normals: one of them is the largest, all others lie within the range below it.
+    while high - low > 1e-10:
+        middle = (low + high) / 2
+        chance = float((weight * (below - ndtr(grid - middle)) ** (models - 1)).sum())
+        low, high = (middle, high) if chance < level else (low, middle)
+    return (low + high) / 2 / math.sqrt(2)
 
 
 def cliques(ordered_ranks: np.ndarray, difference: float) -> list[tuple[int, int]]:
