@@ -38,7 +38,8 @@ def test_ranks_equal_scipys_with_ties():
 def test_friedman_and_nemenyi_equal_r():
     found = friedman(TABLE)
     assert (found.chi2, found.p_value) == pytest.approx((R["friedman.chi2"], R["friedman.p"]))
-    assert critical_range(4) == pytest.approx(R["nemenyi.q"], rel=1e-9)
+    # qtukey iterates until two steps differ by less than 1e-4.
+    assert critical_range(4) == pytest.approx(R["nemenyi.q"], rel=1e-5)
 
 
 # Demšar, J Mach Learn Res 2006;7:1-30, section 3.2.2: ranks of four variants of C4.5 on 14 data sets (table 6),
