@@ -85,6 +85,18 @@ def test_distances_agree_with_a_distance_transform_point_by_point():
     np.testing.assert_allclose(nearest_distances(source, target, spacing), expected)
 
 
+@pytest.mark.parametrize("definition", ["voxels", "areas"])
+def test_memory_order_does_not_matter(definition):
+    # Images read from NIfTI files lie in Fortran order.
+    first, second = blobs(9, (14, 11, 5)), blobs(10, (14, 11, 5))
+    options = {"spacing_mm": (0.6, 0.6, 3.3), "tolerance_mm": 1.0, "definition": definition}
+    here = surface_scores(first, second, **options)
+    assert surface_scores(np.asfortranarray(first), np.asfortranarray(second), **options) == here
+    target = np.asfortranarray(second)
+    found = nearest_distances(np.asfortranarray(first), target, np.array([0.6, 0.6, 3.3]))
+    np.testing.assert_array_equal(found, nearest_distances(first, second, np.array([0.6, 0.6, 3.3])))
+
+
 def test_two_cubes_shifted_by_a_known_length():
     first, second = np.zeros((2, 20, 20, 20), bool)
     first[5:10, 5:10, 5:10], second[8:13, 5:10, 5:10] = True, True

@@ -37,10 +37,11 @@ def nearest_distances(
     """
     shells, reach, limit = _shells(tuple(float(length) for length in spacing_mm), float(within_mm))
     width = [(cells, cells) for cells in reach]
-    padded = np.pad(target, width)
+    # Files are often read in Fortran order; flat places below count in C order.
+    padded = np.pad(np.ascontiguousarray(target), width)
     # Flat places are found many times faster than coordinates, which only the tree needs.
-    places = np.flatnonzero(np.pad(source, width))
-    strides = np.array(padded.strides) // padded.itemsize
+    places = np.flatnonzero(np.pad(np.ascontiguousarray(source), width))
+    strides = np.cumprod([1, *padded.shape[:0:-1]])[::-1]
     distance = np.full(len(places), np.inf)
     needed = int(np.ceil(share * (len(places) - 1))) + 1
     rest, exhausted = _search_shells(distance, (places, padded.ravel()), shells, strides, needed)

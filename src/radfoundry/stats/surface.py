@@ -53,7 +53,7 @@ def surfaces(reference: np.ndarray, predicted: np.ndarray, spacing_mm: np.ndarra
     weight 1. "areas": blocks of voxels that the surface crosses, weighted by its area in mm² there.
     """
     box = bounding_box(reference | predicted)
-    first, second = reference[box], predicted[box]
+    first, second = np.ascontiguousarray(reference[box]), np.ascontiguousarray(predicted[box])
     if choice(definition, DEFINITIONS, "definition") == "areas":
         (where_first, area_first), (where_second, area_second) = (
             surface_elements(mask, spacing_mm) for mask in (first, second)
