@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def write_volume(path: str | Path, volume: Volume, *, threads: int = 1) -> None:
         "affine": volume.affine.tolist(),
         "units": volume.units,
         "channels": list(volume.channels),
-        "content": content_hash(volume),
+        "content": content_hash(replace(volume, array=array)),
         "shape": list(array.shape),
         "dtype": array.dtype.str,
     }
