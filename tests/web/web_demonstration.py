@@ -53,7 +53,8 @@ def demonstration_blocks(folder, rng):
     sites, sequences = np.array(list("ABC"))[rng.integers(0, 3, 120)], rng.choice(["T1w", "T2w", "FLAIR", "PD"], 120)
     x = rng.normal(0, 1, 120) + 2.0 * (sequences == "T2w") - 2.0 * (sequences == "FLAIR")
     volume = rng.uniform(1500, 4200, 40)
-    subgroups = [("site A", 0.86, 24), ("site B", 0.81, 22), ("site C", None, 15), ("women", 0.84, 33), ("men", 0.82, 28)]
+    subgroups = [("site A", 0.86, 24), ("site B", 0.81, 22), ("site C", None, 15), ("women", 0.84, 33)]
+    by_patient = "bootstrap, by patient"
     rows = [
         {
             "label": label,
@@ -98,15 +99,18 @@ def demonstration_blocks(folder, rng):
             "title": "Results",
             "note": "Same folds and the same logistic head for every encoder. The trivial baseline always answers no.",
             "columns": [{"key": "encoder", "label": "Encoder"}, {"key": "features", "label": "Features"},
-                        {"key": "auroc", "label": "AUROC"}, {"key": "sensitivity", "label": "Sensitivity at 90 % specificity"},
+                        {"key": "auroc", "label": "AUROC"},
+                        {"key": "sensitivity", "label": "Sensitivity at 90 % specificity"},
                         {"key": "brier", "label": "Brier score"}],
             "rows": [
                 {"encoder": "token encoder", "features": 192, "auroc": best,
-                 "sensitivity": estimate(0.57, 0.2, 21, "bootstrap, by patient"), "brier": estimate(0.16, 0.04, method="bootstrap, by patient")},
+                 "sensitivity": estimate(0.57, 0.2, 21, by_patient),
+                 "brier": estimate(0.16, 0.04, method=by_patient)},
                 {"encoder": "intensity", "features": 74, "auroc": simple,
-                 "sensitivity": estimate(0.29, 0.18, 21, "bootstrap, by patient"), "brier": estimate(0.21, 0.04, method="bootstrap, by patient")},
+                 "sensitivity": estimate(0.29, 0.18, 21, by_patient),
+                 "brier": estimate(0.21, 0.04, method=by_patient)},
                 {"encoder": "trivial", "features": None, "auroc": Estimate.undefined("one score for everybody", n=61),
-                 "sensitivity": "0 of 21", "brier": estimate(0.344, 0.12, method="bootstrap, by patient")},
+                 "sensitivity": "0 of 21", "brier": estimate(0.344, 0.12, method=by_patient)},
             ],
         },
         {"kind": "roc", "title": "Telling patients with and without a lesion apart",
@@ -118,7 +122,8 @@ def demonstration_blocks(folder, rng):
         {"kind": "forest", "title": "AUROC by subgroup", "rows": rows, "reference": 0.5, "axis": "AUROC",
          "note": "Token encoder."},
         {"kind": "agreement", "title": "Hippocampal volume", "x": volume, "y": volume + rng.normal(0, 260, 40),
-         "x_label": "True volume (mm³)", "y_label": "Predicted volume (mm³)", "note": "Ridge head on the same features."},
+         "x_label": "True volume (mm³)", "y_label": "Predicted volume (mm³)",
+         "note": "Ridge head on the same features."},
         {"kind": "map", "title": "What the features group by", "x": x, "y": rng.normal(0, 1, 120) + (sites == "A"),
          "colours": {"site": sites, "sequence": sequences, "lesion": rng.choice(["yes", "no", None], 120)},
          "note": "First two principal components of the pooled features."},

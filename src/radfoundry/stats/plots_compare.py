@@ -15,7 +15,6 @@ from radfoundry.stats.plots_style import (
     INK,
     MARKERS,
     PALETTE,
-    WIDTH_IN,
     columns,
     estimate_of,
     label_of,
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 UNKNOWN = "not known"
+MAP_IN = 3.05
 # A white plate behind words, so that no line crosses them.
 PLATE: Any = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
 
@@ -196,7 +196,9 @@ def plot_map(
     if len(labels) != len(first):
         raise InputError(f"{len(labels)} labels for {len(first)} points", where=f"map of {title}")
     with style():
-        drawn = axes if axes is not None else new_axes(width_in=WIDTH_IN * 0.72, height_in=4.1)
+        # The height follows the legend, so that every map of a row has a square of the same size.
+        entries = 3.4 if _is_scale(labels) else min(len({*map(str, labels)}), len(PALETTE) + 1)
+        drawn = axes if axes is not None else new_axes(width_in=MAP_IN, height_in=MAP_IN + 0.3 + 0.19 * entries)
         if _is_scale(labels):
             values = np.asarray(labels, dtype=float)
             points = drawn.scatter(first, second, c=values, cmap="cividis", s=16, linewidth=0)

@@ -15,6 +15,7 @@ from radfoundry.stats.plots_style import (
     PALETTE,
     columns,
     estimate_of,
+    figure_of,
     label_of,
     legend,
     limits,
@@ -129,11 +130,12 @@ def plot_kaplan_meier(
     """The share of patients still free of the event as time passes, with bands, censoring and numbers at risk.
 
     Each curve: `name`, `time`, `survival`, `low`, `high` (steps, time ascending), optionally `censored`
-    (times of patients lost from view) and `at_risk` as `{"time": [...], "n": [...]}`.
+    (times of patients lost from view) and `at_risk` as `{"time": [...], "n": [...]}`, which is listed below
+    the figure unless the axes are given.
     """
     _refuse_empty(curves, "Kaplan-Meier")
     with style():
-        drawn = axes if axes is not None else new_axes(height_in=3.9 + 0.45 * len(curves))
+        drawn, table = (axes, None) if axes is not None else _axes_above_table(curves)
         latest = 0.0
         for index, curve in enumerate(curves):
             colour, dash, _ = _look(index)
@@ -146,7 +148,8 @@ def plot_kaplan_meier(
         drawn.set(xlim=(0, latest or 1.0), ylim=(0, 1))
         drawn.set_xlabel(f"Time ({time_unit})")
         drawn.set_ylabel(f"Share free of {event}")
-        _draw_at_risk(drawn, curves)
+        if table is not None:
+            table.set_xlim(drawn.get_xlim())
         legend(drawn, own=axes is None)
     return drawn
 
@@ -158,22 +161,25 @@ def _draw_censored(axes: Axes, curve: Curve, steps: tuple[np.ndarray, np.ndarray
         axes.plot(censored, steps[1][at], linestyle="none", marker="|", markersize=7, color=colour, clip_on=False)
 
 
-def _draw_at_risk(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Numbers at risk as rows of text below the time axis, in each curve's colour."""
-    rows = [(index, curve["at_risk"]) for index, curve in enumerate(curves) if curve.get("at_risk")]
+def _axes_above_table(curves: Sequence[Curve]) -> tuple[Axes, Axes | None]:
+    """Axes for the curves, and below them the numbers at risk where the curves bring them."""
+    rows = [curve for curve in curves if curve.get("at_risk")]
+    first = new_axes(height_in=3.7 + 0.2 * len(curves) + (0.2 * (len(rows) + 1) if rows else 0))
     if not rows:
-        return
-    height = 0.085 * (len(rows) + 1)
-    table = axes.inset_axes((0, -0.2 - height, 1, height))
-    table.set(xlim=axes.get_xlim(), ylim=(len(rows) + 1, 0), yticks=np.arange(len(rows)) + 1.5, xticks=[])
-    table.set_yticklabels([label_of(curves[index].get("name", "")) for index, _ in rows])
-    table.tick_params(axis="y", length=0)
+        return first, None
+    figure = figure_of(first)
+    first.remove()
+    upper, table = figure.subplots(2, 1, height_ratios=(3.1, 0.2 * (len(rows) + 1)))
+    table.set(ylim=(len(rows) + 1, 0), yticks=np.arange(len(rows)) + 1.5, xticks=[])
+    table.set_yticklabels([label_of(curve.get("name", "")) for curve in rows])
+    table.tick_params(axis="y", length=0, pad=14)
     table.grid(visible=False)
     table.spines[["left", "bottom"]].set_visible(False)
     table.text(0, 0.5, "Number at risk", transform=table.get_yaxis_transform(), fontsize=8.5, va="center")
-    for place, (_, risk) in enumerate(rows):
-        for at, count in zip(*columns(risk, ("time", "n"), where="numbers at risk"), strict=True):
+    for place, curve in enumerate(rows):
+        for at, count in zip(*columns(curve["at_risk"], ("time", "n"), where="numbers at risk"), strict=True):
             table.text(at, place + 1.5, f"{count:.0f}", ha="center", va="center", fontsize=8.5)
+    return upper, table
 
 
 def plot_learning_curve(
