@@ -69,7 +69,7 @@ def auroc(
         level: confidence level.
         method: "delong" (symmetric, as R's pROC prints it), "delong-logit" (the same variance on the logit scale:
             stays within 0 and 1 and covers better in small samples), "score" (Newcombe) or "bootstrap"
-            (2,000 draws of patients, percentile).
+            (2,000 draws of patients, BCa).
 
     Sources: DeLong et al., Biometrics 1988;44:837; Obuchowski, Biometrics 1997;53:567 (clusters);
     Newcombe, Stat Med 2006;25:559, method 5 (score).

@@ -15,6 +15,7 @@ from radfoundry.stats.inputs import Seed, at_least, choice, clusters, generator,
 
 METHODS = ("percentile", "bca", "studentised")
 INNER_DRAWS = 30
+LEAVE_OUT_TURNS = 500
 # Rows times draws held at once: 1.2 MB of float64, which stays in the processor's cache (measured 1.7 times faster).
 BLOCK = 150_000
 
@@ -75,11 +76,16 @@ class Sampler:
         return (counts if alone else counts[:, self.group]).astype(float)
 
     def left_out(self) -> Iterator[np.ndarray]:
-        """Blocks of (patients, n) weights, each leaving one patient out."""
+        """Blocks of (turns, n) weights, each turn leaving one patient out, or one in 500 when there are more.
+
+        The acceleration read from them is the same: the skewness of a sum over g patients is smaller by the square
+        root of g, and there are g times fewer sums.
+        """
+        turns = min(self.count, LEAVE_OUT_TURNS)
         step = max(1, BLOCK // len(self.group))
-        for start in range(0, self.count, step):
-            patients = np.arange(start, min(start + step, self.count))
-            yield (self.group[None, :] != patients[:, None]).astype(float)
+        for start in range(0, turns, step):
+            turn = np.arange(start, min(start + step, turns))
+            yield (self.group[None, :] % turns != turn[:, None]).astype(float)
 
 
 def draw_weights(patient: ArrayLike, *, draws: int, rng: Seed = 0, strata: ArrayLike | None = None) -> np.ndarray:
@@ -99,25 +105,26 @@ def bootstrap(
     draws: int = 2000,
     rng: Seed = 0,
     level: float = 0.95,
-    method: str = "percentile",
+    method: str = "bca",
 ) -> Estimate:
     """Any statistic of predictions with an interval from drawing patients again and again.
 
     Args:
         statistic: a function of Predictions giving one number (NaN where undefined), or a `Weighted` one, which
-            runs all draws at once and is a hundred times faster.
+            runs all draws at once and is tens of times faster.
         data: predictions; rows of one patient are drawn together.
         draws: number of draws.
         rng: seed or generator.
         level: confidence level.
-        method: "percentile", "bca" (bias-corrected and accelerated) or "studentised" (a second bootstrap inside
-            each draw); "stratified ..." before any of them keeps the number of patients with and without a positive.
+        method: "bca" (bias-corrected and accelerated: covers best with few patients), "percentile" or "studentised"
+            (a second bootstrap inside each draw); "stratified ..." before any of them keeps the number of patients
+            with and without a positive.
 
     Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapters 12-14.
 
     >>> scores = Predictions.of([0, 0, 1, 1, 1], [0.1, 0.6, 0.4, 0.8, 0.9])
     >>> print(bootstrap(lambda sample: sample.score.mean(), scores, draws=500))
-    0.56 (0.30-0.80)
+    0.56 (0.31-0.80)
     """
     return bootstrap_many({"": statistic}, data, draws=draws, rng=rng, level=level, method=method)[""]
 
@@ -129,7 +136,7 @@ def bootstrap_many(
     draws: int = 2000,
     rng: Seed = 0,
     level: float = 0.95,
-    method: str = "percentile",
+    method: str = "bca",
 ) -> dict[str, Estimate]:
     """Several statistics of the same predictions from one common set of draws; see `bootstrap`."""
     plan = _plan(data, draws=draws, level=level, method=method)

@@ -146,12 +146,7 @@ def calibration_error(
     found = as_predictions(data, score, patient=patient)
     _, probability = probabilities(found)
     statistic = weighted_calibration_error(bins)
-    drawn = bootstrap(statistic, found, level=level, rng=rng)
-    return beside_perfection(drawn, probability, bins=bins, rng=rng)
-
-
-def beside_perfection(drawn: Estimate, probability: np.ndarray, *, bins: int | ArrayLike, rng: Seed = 0) -> Estimate:
-    """A percentile interval of a calibration error turned round, with the error of perfect calibration in its note."""
+    drawn = bootstrap(statistic, found, level=level, rng=rng, method="percentile")
     low, high = max(0.0, 2 * drawn.value - drawn.high), max(0.0, 2 * drawn.value - drawn.low)
     chance = chance_calibration_error(probability, bins=bins, rng=rng)
     method = drawn.method.replace("percentile", "basic") + f", {len(bin_edges(probability, bins)) - 1} bins"
@@ -174,7 +169,7 @@ def brier_score(
     *,
     patient: ArrayLike | None = None,
     level: float = 0.95,
-    method: str = "percentile",
+    method: str = "bca",
     rng: Seed = 0,
 ) -> Estimate:
     """The mean squared distance between probability and outcome: 0 is perfect, always saying 0.5 scores 0.25.

@@ -210,7 +210,7 @@ def quadratic_kappa(
     *,
     patient: ArrayLike | None = None,
     level: float = 0.95,
-    method: str = "percentile",
+    method: str = "bca",
     rng: Seed = 0,
 ) -> Estimate:
     """Agreement of ordered grades with the truth beyond chance; an error of two grades weighs four times one of one.

@@ -89,7 +89,7 @@ def prediction_powered_ratio(
     guesses = [finite_numbers(column, "audited_guess") for column in audited_guess]
     others = [finite_numbers(column, "unaudited_guess") for column in unaudited_guess]
     n, title = len(top), "prediction-powered ratio"
-    if bottom.sum() == 0 or (guesses[1].sum() == 0 and others[1].sum() == 0):
+    if bottom.sum() == 0:
         return Estimate.undefined("the denominator is empty among the audited cases", n=n, method=title, level=level)
     if len({len(bottom), n, *(len(guess) for guess in guesses)}) > 1 or len(others[0]) != len(others[1]):
         raise InputError("columns of different lengths", remedy="give numerator and denominator for the same cases")

@@ -49,13 +49,13 @@ def mean_absolute_error(
     *,
     patient: ArrayLike | None = None,
     level: float = 0.95,
-    method: str = "percentile",
+    method: str = "bca",
     rng: Seed = 0,
 ) -> Estimate:
     """By how much the prediction misses on average, in the unit of the target.
 
     >>> print(mean_absolute_error([50, 60, 70, 80], [52, 59, 70, 85]))
-    2.00 (0.50-4.00)
+    2.00 (0.50-4.25)
     """
     found = as_predictions(data, score, patient=patient)
     return bootstrap(MEASURES["mean_absolute_error"], found, level=level, method=method, rng=rng)
@@ -67,7 +67,7 @@ def root_mean_square_error(
     *,
     patient: ArrayLike | None = None,
     level: float = 0.95,
-    method: str = "percentile",
+    method: str = "bca",
     rng: Seed = 0,
 ) -> Estimate:
     """The typical miss with large misses weighing more, in the unit of the target.
@@ -85,7 +85,7 @@ def bias(
     *,
     patient: ArrayLike | None = None,
     level: float = 0.95,
-    method: str = "percentile",
+    method: str = "bca",
     rng: Seed = 0,
 ) -> Estimate:
     """Predicted minus true on average: whether the prediction runs high (positive) or low.
@@ -103,7 +103,7 @@ def r_squared(
     *,
     patient: ArrayLike | None = None,
     level: float = 0.95,
-    method: str = "percentile",
+    method: str = "bca",
     rng: Seed = 0,
 ) -> Estimate:
     """The share of the target's variance that the prediction explains; below 0 when the mean would do better.

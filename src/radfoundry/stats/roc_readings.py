@@ -110,7 +110,7 @@ def average_precision(
     *,
     patient: ArrayLike | None = None,
     level: float = 0.95,
-    method: str = "percentile",
+    method: str = "bca",
     rng: Seed = 0,
 ) -> Estimate:
     """Area under the precision-recall curve as the step sum (average precision); chance equals the prevalence.

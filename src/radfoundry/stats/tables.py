@@ -11,7 +11,7 @@ import numpy as np
 from radfoundry.records import Estimate, InputError, Predictions
 from radfoundry.stats.auc import auroc
 from radfoundry.stats.bootstrap import Statistic, bootstrap_many
-from radfoundry.stats.calibration import beside_perfection, beside_prevalence, weighted_calibration_error
+from radfoundry.stats.calibration import beside_prevalence, calibration_error
 from radfoundry.stats.classification import confusion_from_draws, drawn_measures
 from radfoundry.stats.inputs import binary_columns, true_or_false
 from radfoundry.stats.multiclass import class_measures, label_areas
@@ -160,7 +160,7 @@ def _binary(data: Predictions, settings: Mapping[str, float]) -> dict[str, Estim
     probable = bool(((score >= 0) & (score <= 1)).all())
     statistics: dict[str, Statistic] = {**drawn_measures(threshold), "average_precision": weighted_average_precision}
     if probable:
-        statistics |= {"brier_score": weighted_brier, "calibration_error": weighted_calibration_error(10)}
+        statistics["brier_score"] = weighted_brier
     drawn = bootstrap_many(statistics, data, level=level, rng=seed)
     cut = confusion_from_draws(data, {k: drawn[k] for k in drawn_measures(threshold)}, threshold=threshold, level=level)
     table = {"auroc": auroc(data, level=level)}
@@ -168,7 +168,7 @@ def _binary(data: Predictions, settings: Mapping[str, float]) -> dict[str, Estim
     table.update({name: cut[name] for name in SHOWN})
     if probable:
         table["brier_score"] = beside_prevalence(drawn["brier_score"], truth)
-        table["calibration_error"] = beside_perfection(drawn["calibration_error"], score, bins=10, rng=seed)
+        table["calibration_error"] = calibration_error(data, level=level, rng=seed)
         table["calibration_slope"] = calibration_slope(data, level=level)
     return table
 
