@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from radfoundry.records import Acquisition
+from radfoundry.registry import unknown
 from radfoundry.volume import Volume
 
 # Every named finding a reader can raise or repair, with what the user can do about it.
@@ -26,7 +27,7 @@ FINDINGS = {
     "gantry-tilt": "set repair.tilt=resample",
     "mixed-matrix": "set repair.mixed=largest",
     "mixed-orientation": "export the series again; its slices do not lie in one direction",
-    "too-few-slices": "set minimum_slices lower to read it as it is",
+    "too-few-slices": "set repair.minimum_slices lower to read it as it is",
     "no-geometry": "set repair.geometry=image to read it as a 2D image without a place in the patient",
     "sidecar": "mend the JSON file beside the image; its header fields read as missing",
     "affine-conflict": "set repair.affine=sform or qform after checking which one is right",
@@ -35,7 +36,20 @@ FINDINGS = {
     "missing-groups": "export the file again; its functional groups do not describe every frame",
     "mosaic": "export it as single slices, or keep the private header that counts the mosaic's slices",
     "incomplete-volume": "export the missing images, or set repair.incomplete=drop",
-    "limit": "raise the named limit if the file is to be trusted",
+    "limit": "unpack, split or decompress it first; limits guard against files that lie about their size",
+}
+
+# What each field of Repair may be told.
+CHOICES = {
+    "gaps": ("refuse", "fill"),
+    "spacing": ("refuse", "resample"),
+    "duplicates": ("refuse", "first", "last"),
+    "tilt": ("refuse", "resample", "keep"),
+    "incomplete": ("refuse", "drop"),
+    "mixed": ("refuse", "largest"),
+    "nan": ("refuse", "zero"),
+    "geometry": ("refuse", "image"),
+    "affine": ("refuse", "sform", "qform"),
 }
 
 
@@ -47,9 +61,13 @@ class Repair:
     or `resample` · duplicates: `refuse`, `first` or `last` · tilt: `refuse`, `resample` (sheared onto a
     rectangular grid) or `keep` (no interpolation: the affine is oblique) · incomplete: `refuse` or `drop` (time
     points or b-values that lack slices are left out) · mixed: `refuse` or `largest` (keep the most frequent
-    matrix size) ·
-    nan: `refuse` or `zero` · geometry: `refuse` or `image` · affine: `refuse`, `sform` or `qform` (which of two
-    contradicting placements of a NIfTI file to believe).
+    matrix size) · nan: `refuse` or `zero` · geometry: `refuse` or `image` · affine: `refuse`, `sform` or
+    `qform` (which of two contradicting placements of a NIfTI file to believe).
+
+    >>> Repair(gaps="fil")
+    Traceback (most recent call last):
+    ...
+    radfoundry.records.InputError: repair.gaps: unknown choice 'fil'; did you mean 'fill'?
     """
 
     gaps: str = "refuse"
@@ -62,6 +80,11 @@ class Repair:
     geometry: str = "refuse"
     affine: str = "refuse"
     minimum_slices: int = 1
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise unknown("choice", str(getattr(self, name)), choices, where=f"repair.{name}")
 
 
 @dataclass(frozen=True)
