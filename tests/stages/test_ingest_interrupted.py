@@ -117,3 +117,29 @@ def test_two_ingests_at_once_do_not_mix(tmp_path):
         with pytest.raises(InputError, match="another ingest is writing to it"):
             ingest(tmp_path / "scans", tmp_path / "cohort")
     assert ingest(tmp_path / "scans", tmp_path / "cohort").outputs == made.outputs
+
+
+def test_a_power_cut_that_spoils_the_working_folder_costs_time_only(tmp_path):
+    with_key(tmp_path)
+    dicom_patients(tmp_path / "scans", (1, 2))
+    made = ingest(tmp_path / "scans", tmp_path / "cohort")
+    work = tmp_path / "cohort" / ".ingest"
+    (work / "done").mkdir()
+    (work / "done" / "d-123.json").write_text("")
+    for part in (work / "inventory").iterdir():
+        part.write_bytes(part.read_bytes()[:100])
+    assert ingest(tmp_path / "scans", tmp_path / "cohort").outputs == made.outputs
+    assert open_cohort(tmp_path / "cohort").fingerprint == made.outputs["cohort"]
+
+
+def test_a_cohort_without_its_working_folder_is_not_added_to(tmp_path):
+    import shutil
+
+    with_key(tmp_path)
+    dicom_patients(tmp_path / "scans", (1,))
+    dicom_patients(tmp_path / "more", (2,))
+    made = ingest(tmp_path / "scans", tmp_path / "cohort")
+    shutil.rmtree(tmp_path / "cohort" / ".ingest")
+    with pytest.raises(InputError, match="nothing can be added"):
+        ingest(tmp_path / "more", tmp_path / "cohort")
+    assert open_cohort(tmp_path / "cohort").fingerprint == made.outputs["cohort"]

@@ -80,16 +80,25 @@ def keep_done(work: str | Path, done: Done) -> None:
 
 
 def read_done(work: Path) -> dict[str, Done]:
-    """All outcomes so far: those of finished ingests, then those of the present one."""
-    found: dict[str, Done] = {}
-    table = work / "done.parquet"
-    for row in read_table(table, "done") if table.exists() else []:
-        outcome = json.loads(row["outcome"])
-        found[row["task"]] = Done(row["task"], tuple(row["members"]), row["repair"], outcome)
-    for path in sorted((work / "done").glob("*.json")):
-        values = json.loads(path.read_text(encoding="utf-8"))
-        found[values["task"]] = Done(values["task"], tuple(values["members"]), values["repair"], values["outcome"])
-    return found
+    """All outcomes so far: those of finished ingests, then those of the present one; half-written ones are redone.
+
+    Refuses a finished cohort whose outcomes are gone: going on would take its series for leftovers.
+    """
+    table, fresh = work / "done.parquet", work / "done"
+    if (work.parent / RECORD).exists() and not table.exists() and not fresh.is_dir():
+        raise InputError(
+            f"its working folder {WORK} is incomplete, so nothing can be added",
+            where=str(work.parent),
+            remedy="ingest everything into a new folder",
+            finding="damaged",
+        )
+    rows = (
+        [{**row, "outcome": json.loads(row["outcome"])} for row in read_table(table, "done")] if table.exists() else []
+    )
+    for path in sorted(fresh.glob("*.json")):
+        with suppress(json.JSONDecodeError, UnicodeDecodeError):
+            rows.append(json.loads(path.read_text(encoding="utf-8")))
+    return {row["task"]: Done(row["task"], tuple(row["members"]), row["repair"], row["outcome"]) for row in rows}
 
 
 def assemble(

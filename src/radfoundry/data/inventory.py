@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -226,10 +227,12 @@ def failure(error: BaseException | None) -> dict[str, str]:
 
 
 def read_parts(folder: str | Path) -> list[dict[str, Any]]:
-    """All rows kept so far."""
-    place = Path(folder)
-    paths = sorted(place.glob("part-*.parquet")) if place.is_dir() else []
-    return [row for path in paths for row in read_table(path, "inventory")]
+    """All rows kept so far; a damaged part is passed over, its files are inspected again."""
+    rows: list[dict[str, Any]] = []
+    for path in sorted(Path(folder).glob("part-*.parquet")):
+        with suppress(InputError):
+            rows.extend(read_table(path, "inventory"))
+    return rows
 
 
 def keep_part(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:

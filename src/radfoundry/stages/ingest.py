@@ -58,28 +58,24 @@ class RepairRules(Settings):
 
 
 class Config(Settings):
-    """What to ingest, into which cohort, and what of the headers to keep.
+    """What to ingest, into which cohort, and what of the headers to keep."""
 
-    `site_from` names the header field that tells sites apart; `sites` maps its values to names of your own.
-    `pattern` is a regular expression with named groups `patient` and perhaps `case`, `site`, `sequence` for
-    files that carry no patient; `masks` are shell patterns for the paths of segmentations; `modality` and
-    `sequence` hold for image files that state none.
-    """
-
-    sources: tuple[str, ...] = Field(min_length=1)
-    to: str
-    repair: RepairRules = RepairRules()
-    workers: int = Field(0, ge=0)
-    pseudonymise: bool = True
-    key_file: str | None = None
-    keep_text: bool = False
-    keep_year: bool = False
-    site_from: Literal["institution", "station", "manufacturer", "none"] = "institution"
-    sites: dict[str, str] = Field(default_factory=dict)
-    pattern: str = ""
-    masks: tuple[str, ...] = ()
-    modality: str | None = None
-    sequence: str | None = None
+    sources: tuple[str, ...] = Field(min_length=1, description="folders, files and archives of scans")
+    to: str = Field(description="cohort folder to make or to add to")
+    repair: RepairRules = Field(RepairRules(), description="what may be mended in a faulty series")
+    workers: int = Field(0, ge=0, description="processes; 0 for one per core")
+    pseudonymise: bool = Field(True, description="false keeps names, numbers and dates: public data only")
+    key_file: str | None = Field(None, description="key of the pseudonyms; default COHORT.key beside the cohort")
+    keep_text: bool = Field(False, description="keep series descriptions that do not mention the patient")
+    keep_year: bool = Field(False, description="keep the true year of exams, for splits by date")
+    site_from: Literal["institution", "station", "manufacturer", "none"] = Field(
+        "institution", description="header field that tells sites apart"
+    )
+    sites: dict[str, str] = Field(default_factory=dict, description="names of your own for values of that field")
+    pattern: str = Field("", description="regular expression with (?P<patient>…) for files that carry no patient")
+    masks: tuple[str, ...] = Field((), description="shell patterns for the paths of segmentations")
+    modality: str | None = Field(None, description="modality of image files that state none")
+    sequence: str | None = Field(None, description="sequence of image files that state none")
 
 
 def run(config: Config, *, progress: Progress | None = None) -> Run:
@@ -90,7 +86,8 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     it was before, and the same call goes on where it stopped.
     """
     cohort = Path(config.to)
-    rules = rules_of(config, create_key=not (cohort / WORK).exists())
+    is_begun = (cohort / WORK).exists() or (cohort / RECORD).exists()
+    rules = rules_of(config, create_key=not is_begun)
     _check_place(config, cohort)
     is_new = not cohort.exists()
     with _writing(cohort):
