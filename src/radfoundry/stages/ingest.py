@@ -62,7 +62,7 @@ class Config(Settings):
 
     sources: tuple[str, ...] = Field(min_length=1, description="folders, files and archives of scans")
     to: str = Field(description="cohort folder to make or to add to")
-    repair: RepairRules = Field(RepairRules(), description="what may be mended in a faulty series")
+    repair: RepairRules = Field(default_factory=RepairRules, description="what may be mended in a faulty series")
     workers: int = Field(0, ge=0, description="processes; 0 for one per core")
     pseudonymise: bool = Field(True, description="false keeps names, numbers and dates: public data only")
     key_file: str | None = Field(None, description="key of the pseudonyms; default COHORT.key beside the cohort")
