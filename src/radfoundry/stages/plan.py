@@ -78,7 +78,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         _write_curves(forecasts, writer.folder / "curves.csv")
         _draw(forecasts, config.target, writer.folder / "learning-curve.png")
         writer.unstable.add("learning-curve.png")
-        runs.write_json(writer.folder / "blocks.json", _blocks(plans, metrics, config))
+        runs.write_json(writer.folder / "blocks.json", _blocks(forecasts, plans, metrics, config))
     return writer.finished
 
 
@@ -259,7 +259,12 @@ def _picture(name: str, curve: CurveForecast) -> dict[str, Any]:
     return {"name": name, "n": curve.points.size, "value": score, **ends, "forecast": {"n": grid, **bands}}
 
 
-def _blocks(plans: Mapping[str, LabelPlan], metrics: Mapping[str, Estimate], config: Config) -> list[dict[str, Any]]:
+def _blocks(
+    forecasts: Mapping[str, CurveForecast],
+    plans: Mapping[str, LabelPlan],
+    metrics: Mapping[str, Estimate],
+    config: Config,
+) -> list[dict[str, Any]]:
     said = [
         f"{name}: {plan.decision}. Chance of reaching {plan.target:g} within ten times the labels seen: "
         f"{plan.reachable.value:.2f}. Labels needed: {plan.labels.text(0)}."
@@ -276,5 +281,12 @@ def _blocks(plans: Mapping[str, LabelPlan], metrics: Mapping[str, Estimate], con
     text = [*said, closing, *(control if config.permute_labels else [])]
     return [
         {"kind": "text", "title": "Summary", "paragraphs": text},
+        {
+            "kind": "learning-curve",
+            "title": "Learning curve",
+            "axis": "AUROC",
+            "target": config.target,
+            "curves": [_picture(name, curve) for name, curve in forecasts.items()],
+        },
         {"kind": "table", "title": "Numbers", "note": "", "columns": columns, "rows": rows},
     ]

@@ -67,7 +67,8 @@ class LabelPlan:
     """What to do about a target.
 
     `reachable`: the chance that the target is reached within ten times the labels there are. `labels`: the number
-    needed, with its interval (an infinite upper limit means it may never be reached); undefined when not reachable.
+    needed, with its interval (cut at ten times the labels there are, which the note says); undefined when not
+    reachable.
     `next_round`: how many labels to have after the next round, or None. `expected`: the score to expect then.
     """
 
@@ -155,14 +156,19 @@ def _labels(needed: np.ndarray, seen: float, chance: float, level: float) -> Est
     if chance < 0.5:
         note = f"target not reached within {HORIZON:g} times the {seen:g} labels seen in most redrawn experiments"
         return Estimate.undefined(note, n=len(needed), method=title, level=level)
+    return capped_quantiles(np.ceil(needed), cap=seen * HORIZON, level=level, method=title)
+
+
+def capped_quantiles(values: np.ndarray, *, cap: float, level: float, method: str) -> Estimate:
+    """Median and interval of numbers that may be infinite; limits beyond the cap are cut there and the note says so.
+
+    A report has to be able to print the upper limit, and "500 or more" is what is known of it.
+    """
     # "lower" and "higher" keep infinities from being mixed with numbers.
-    low = float(np.quantile(needed, (1 - level) / 2, method="lower"))
-    high = float(np.quantile(needed, (1 + level) / 2, method="higher"))
-    value = float(np.quantile(needed, 0.5, method="lower"))
-    note = "" if math.isfinite(high) else "no upper limit: the target may lie above the curve's ceiling"
-    if math.isfinite(high) and high > seen * HORIZON:
-        note = f"upper limit beyond {HORIZON:g} times the labels seen: read it as 'very many'"
-    return Estimate(value, low, high, level=level, method=title, n=len(needed), note=note)
+    low, value = (float(np.quantile(values, share, method="lower")) for share in ((1 - level) / 2, 0.5))
+    high = float(np.quantile(values, (1 + level) / 2, method="higher"))
+    note = "" if high <= cap else f"upper limit {cap:g} or more, perhaps never"
+    return Estimate(min(value, cap), low, min(high, cap), level=level, method=method, n=len(values), note=note)
 
 
 def forecast_difference(first: CurveForecast, second: CurveForecast, *, level: float = 0.95) -> Estimate:

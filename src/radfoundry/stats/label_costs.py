@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import ArrayLike
 from radfoundry.records import Estimate, InputError
 from radfoundry.stats.curve_points import FAMILY_ERROR, draw_variance
 from radfoundry.stats.inputs import Seed, at_least, finite_numbers, generator, interval_level
-from radfoundry.stats.label_budget import HORIZON, CurveForecast
+from radfoundry.stats.label_budget import HORIZON, CurveForecast, capped_quantiles
 from radfoundry.stats.learning_curves import LineSums
 
 _EXPONENTS = np.geomspace(0.05, 1.5, 16)
@@ -23,8 +22,8 @@ _EXCHANGE = np.geomspace(0.25, 64.0, 17)
 class CostComparison:
     """The cost of a target with each kind of annotation, and the chance that the second is cheaper.
 
-    Costs are medians over redrawn experiments with their intervals; infinite where the target is not reached within
-    ten times the labels seen. `second_cheaper` counts repetitions in which only the second reaches it, too.
+    Costs are medians over redrawn experiments with their intervals, cut at ten times the labels seen.
+    `second_cheaper` counts repetitions in which only the second reaches the target, too.
     """
 
     first: Estimate
@@ -51,10 +50,11 @@ def compare_costs(
     interval_level(level)
     if min(cost_each) <= 0:
         raise InputError(f"costs {cost_each}", remedy="give costs above 0")
-    costs = []
+    costs, caps = [], []
     for curve, price in zip((first, second), cost_each, strict=True):
-        sizes = curve.sizes_for(target)
-        costs.append(np.where(sizes <= HORIZON * curve.points.size[-1], sizes * price, np.inf))
+        sizes, most = np.ceil(curve.sizes_for(target)), HORIZON * float(curve.points.size[-1])
+        costs.append(np.where(sizes <= most, sizes * price, np.inf))
+        caps.append(most * price)
     count = min(len(cost) for cost in costs)
     ahead = np.concatenate([costs[1][:count] < costs[0][:count]])
     known = np.isfinite(costs[0][:count]) | np.isfinite(costs[1][:count])
@@ -64,19 +64,16 @@ def compare_costs(
     else:
         note = f"a probability; in {int(known.sum())} of {count} repetitions at least one kind reaches the target"
         chance = Estimate(float(ahead[known].mean()), method=title, n=count, note=note)
-    return CostComparison(quantile_estimate(costs[0], level), quantile_estimate(costs[1], level), chance)
+    one, other = (cost_estimate(cost, level, cap=cap) for cost, cap in zip(costs, caps, strict=True))
+    return CostComparison(one, other, chance)
 
 
-def quantile_estimate(values: np.ndarray, level: float, *, name: str = "cost") -> Estimate:
-    """Median and quantiles of numbers that may be infinite; undefined when most are."""
+def cost_estimate(values: np.ndarray, level: float, *, cap: float, name: str = "cost") -> Estimate:
+    """Median and quantiles of costs that may be infinite; undefined when most are."""
     title = f"{name}, median and quantiles over redrawn experiments"
-    middle = float(np.quantile(values, 0.5, method="lower"))
-    if not math.isfinite(middle):
+    if np.isinf(values).mean() > 0.5:
         return Estimate.undefined("target not reached", n=len(values), method=title, level=level)
-    low = float(np.quantile(values, (1 - level) / 2, method="lower"))
-    high = float(np.quantile(values, (1 + level) / 2, method="higher"))
-    note = "" if math.isfinite(high) else "no upper limit: the target may be out of reach"
-    return Estimate(middle, low, high, level=level, method=title, n=len(values), note=note)
+    return capped_quantiles(values, cap=cap, level=level, method=title)
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +215,7 @@ def cheapest_mix(
     title = f"share of {len(least)} redrawn experiments"
     reachable = Estimate(float(reached.mean()), method=title, n=len(least), note="a probability, so without interval")
     numbers = [
-        quantile_estimate(np.where(reached, side[best[1:]], np.inf), level, name=name)
+        cost_estimate(np.where(reached, side[best[1:]], np.inf), level, cap=float(side.max()), name=name)
         for side, name in ((boxes, "boxes"), (labels, "image labels"))
     ]
     decision = "not reachable with these annotations"
@@ -228,4 +225,6 @@ def cheapest_mix(
         decision = f"about {boxes[own]:g} boxes and {labels[own]:g} image labels; measure again halfway"
     if curve.lack_of_fit > 3:
         decision += " (the curve fits these points poorly)"
-    return MixPlan(numbers[0], numbers[1], quantile_estimate(least, level), reachable, decision)
+    return MixPlan(
+        numbers[0], numbers[1], cost_estimate(least, level, cap=float(price[allowed].max())), reachable, decision
+    )

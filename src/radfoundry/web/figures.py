@@ -21,6 +21,8 @@ READING = {
     "forest": "Squares are the measured values, bars their intervals. A bar that crosses the dashed line is compatible "
     "with no effect.",
     "agreement": "Each point is one case; on the dashed line prediction and truth are the same.",
+    "learning-curve": "Points are measured scores with their intervals; the dashed line goes on from the last of them, "
+    "its band is where the curve may lead. The wider the band, the less can be said before more cases are labelled.",
     "map": "Each point is one image, alike images lie close together. Clusters that follow the site or the sequence "
     "rather than the label warn that the features know more about the scanner than about the patient. Directions and "
     "distances between far clusters mean nothing.",
@@ -88,6 +90,15 @@ def _agreement(block: Block, name: str) -> Drawing:
     return Drawing((_svg(axes, name, alt),), listed)
 
 
+def _learning_curve(block: Block, name: str) -> Drawing:
+    curves = _required(block, "curves")
+    axes = plots.plot_learning_curve(curves, quantity=str(block.get("axis", "score")), target=block.get("target"))
+    rows, thinned = _rows(curves, ("n", "value"))
+    named = ", ".join(str(curve.get("name", "curve")) for curve in curves)
+    alt = f"Learning curve of {named}: {block.get('axis', 'score')} by number of labelled cases, with a forecast."
+    return Drawing((_svg(axes, name, alt),), (), ("Curve", "Labelled", "Score (interval)"), rows, thinned)
+
+
 def _map(block: Block, name: str) -> Drawing:
     x, y, colours = _required(block, "x"), _required(block, "y"), _required(block, "colours")
     panels = [
@@ -101,7 +112,14 @@ def _map(block: Block, name: str) -> Drawing:
     return Drawing(tuple(panels))
 
 
-DRAWN = {"roc": _roc, "calibration": _calibration, "forest": _forest, "agreement": _agreement, "map": _map}
+DRAWN = {
+    "roc": _roc,
+    "calibration": _calibration,
+    "forest": _forest,
+    "agreement": _agreement,
+    "learning-curve": _learning_curve,
+    "map": _map,
+}
 
 
 def _required(block: Block, key: str) -> Any:

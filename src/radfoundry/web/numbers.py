@@ -30,7 +30,10 @@ def is_estimate(value: Any) -> bool:
     >>> is_estimate(Estimate(0.8, 0.7, 0.9).to_dict()), is_estimate({"name": "x"})
     (True, False)
     """
-    return isinstance(value, Mapping) and {"value", "low", "high"} <= set(value)
+    # A curve has the same keys, with one number per point.
+    return (
+        isinstance(value, Mapping) and {"value", "low", "high"} <= set(value) and not isinstance(value["value"], list)
+    )
 
 
 def estimates_in(value: Any) -> list[Estimate]:
