@@ -13,7 +13,7 @@ from radfoundry.simulate.people import Person, draw_person
 from radfoundry.simulate.reports import brain_report
 from radfoundry.simulate.scan import scan
 from radfoundry.simulate.sites import SEQUENCES, SITES, Site, draw_sequence, draw_slab
-from radfoundry.simulate.subject import draw_subject, lesion_volume_ml
+from radfoundry.simulate.subject import build, draw_subject
 from radfoundry.volume import Volume
 
 IN_PLANE_MM = {"small": (2.2, 2.6), "medium": (1.2, 1.5), "full": (0.8, 1.0)}
@@ -71,17 +71,20 @@ class BrainMultisequence:
         site = self.sites[int(rng.integers(len(self.sites)))]
         subject = draw_subject(rng, lesion_rate=site.lesion_rate if self.lesion_rate is None else self.lesion_rate)
         person = draw_person(case, age_years=subject.age_years, sex=subject.sex, rng=rng)
+        body = build(subject, spacing_mm=1.0 if self.size == "full" else 2.0)
         scanner = site.scanners[int(rng.integers(len(site.scanners)))]
         series = []
         for name in self.sequences:
             sequence = draw_sequence(name, rng=rng, gradient=bool(rng.random() < site.gradient_t1))
             slab = draw_slab(site, name, rng=rng, in_plane_mm=IN_PLANE_MM[self.size])
-            volume, acquisition, mask = scan(subject, sequence, scanner, slab, seed=int(rng.integers(2**62)))
-            series.append(SimulatedSeries(name, volume, acquisition, {"lesion": mask}))
+            made = scan(body, sequence, scanner, slab, rng=rng)
+            series.append(SimulatedSeries(name, made.volume, made.acquisition, made.truth))
         labels = {
-            "lesion_present": int(bool(subject.lesions)),
-            "lesion_volume_ml": round(lesion_volume_ml(subject), 3),
-            "lesion_side": subject.lesions[0].side if subject.lesions else "none",
+            "lesion_present": int(bool(subject.findings)),
+            "lesion_volume_ml": round(float(body.truth["lesion"].sum()) * body.voxel_ml, 3),
+            "lesion_side": subject.findings[0].side if subject.findings else "none",
+            "lesion_kind": subject.findings[0].kind if subject.findings else "none",
+            "lesion_count": len(subject.findings),
             "age_years": subject.age_years,
             "sex": subject.sex,
             "site": site.name,
@@ -93,7 +96,7 @@ class BrainMultisequence:
             age_years=subject.age_years,
             sex=subject.sex,
             ventricles_mm=subject.ventricles_mm,
-            lesions=[(lesion.side, 2 * lesion.radius_mm) for lesion in subject.lesions],
+            lesions=[(lesion.side, lesion.diameter_mm) for lesion in subject.findings],
             sequences=self.sequences,
             rng=rng,
         )

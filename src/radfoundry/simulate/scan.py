@@ -1,27 +1,30 @@
-"""The scanner: from a person to the image of one series, with its grid, bias field, noise and header."""
+"""The scanner: from a body to the image of one series, with its slices, shading, artefacts, noise and header."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from radfoundry.records import Acquisition
-from radfoundry.simulate import signal
-from radfoundry.simulate.signal import Sequence
-from radfoundry.simulate.subject import Subject, sample
-from radfoundry.simulate.tissues import NAMES
-from radfoundry.volume import Volume, points_to_world
+from radfoundry.records import Acquisition, InputError
+from radfoundry.simulate.body import Body
+from radfoundry.simulate.fields import grid_points, interpolate, random_field, rotation
+from radfoundry.simulate.kspace import Faults, acquire
+from radfoundry.simulate.sequences import Sequence, tissue_signals
+from radfoundry.simulate.tissues import at_field
+from radfoundry.volume import Volume
 
-SUBSLICES = 3
-PLANES = {"axial": "RAS", "sagittal": "PSR", "coronal": "RSA"}
-FIELD_OF_VIEW_MM = (200.0, 232.0, 188.0)  # right-left, front-back, up-down: a head with its scalp
+# Directions of rows, columns and slices, as radiologists' scanners lay them.
+PLANES = {"axial": "LPS", "sagittal": "PIL", "coronal": "LIP"}
+REFERENCE_VOXEL_MM3 = 0.9 * 0.9 * 5.0
 
 
 @dataclass(frozen=True)
 class Scanner:
-    """A machine at a site: make, model, field strength, its noise (share of white-matter signal) and its shading."""
+    """A machine at a site: make, model and field; its noise (share of white-matter signal at 0.9 x 0.9 x 5 mm),
+    its coil's shading and the brightness it scales white matter to.
+    """
 
     manufacturer: str
     model: str
@@ -40,109 +43,145 @@ class Slab:
     thickness_mm: float = 5.0
     gap_mm: float = 0.0
     tilt_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    field_of_view_mm: tuple[float, float, float] = (184.0, 224.0, 172.0)  # right-left, front-back, up-down
+    centre_mm: tuple[float, float, float] = (0.0, -16.0, 6.0)
 
 
-def grid(slab: Slab) -> tuple[tuple[int, int, int], np.ndarray]:
-    """Shape and affine of the voxels: the third axis runs across the slices."""
-    letters = PLANES[slab.plane]
-    axes = [next(index for index, pair in enumerate(("RL", "AP", "SI")) if letter in pair) for letter in letters]
-    signs = [1.0 if letter in "RAS" else -1.0 for letter in letters]
-    steps = [slab.in_plane_mm, slab.in_plane_mm, slab.thickness_mm + slab.gap_mm]
-    shape = [max(1, round(FIELD_OF_VIEW_MM[axis] / step)) for axis, step in zip(axes, steps, strict=True)]
-    directions = np.zeros((3, 3))
-    for column, (axis, sign, step) in enumerate(zip(axes, signs, steps, strict=True)):
-        directions[axis, column] = sign * step
+@dataclass(frozen=True)
+class Scanned:
+    """One series as scanned: image, header, truth on the same grid, and the strength of every degradation."""
+
+    volume: Volume
+    acquisition: Acquisition
+    truth: dict[str, Volume]
+    degradations: dict[str, float] = field(default_factory=dict)
+
+
+def slab_grid(slab: Slab) -> tuple[tuple[int, int, int], np.ndarray]:
+    """Shape and affine of the voxels: the third axis runs across the slices. Refuses an unknown plane."""
+    if slab.plane not in PLANES:
+        raise InputError(f"unknown plane {slab.plane!r}", remedy=f"one of {', '.join(PLANES)}")
+    steps = (slab.in_plane_mm, slab.in_plane_mm, slab.thickness_mm + slab.gap_mm)
+    shape, directions = [], np.zeros((3, 3))
+    for column, (letter, step) in enumerate(zip(PLANES[slab.plane], steps, strict=True)):
+        axis = next(index for index, pair in enumerate(("LR", "PA", "IS")) if letter in pair)
+        directions[axis, column] = step if letter in "RAS" else -step
+        count = slab.field_of_view_mm[axis] / step
+        shape.append(max(1, round(count)) if column == 2 else max(8, 2 * round(count / 2)))
     affine = np.eye(4)
-    affine[:3, :3] = _turn(slab.tilt_deg) @ directions
-    affine[:3, 3] = np.array([0.0, -18.0, 8.0]) - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    affine[:3, :3] = rotation(slab.tilt_deg) @ directions
+    affine[:3, 3] = np.array(slab.centre_mm) - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return (shape[0], shape[1], shape[2]), affine
 
 
-def _turn(degrees: tuple[float, float, float]) -> np.ndarray:
-    a, b, c = np.radians(degrees)
-    x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
-    y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
-    z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return x @ y @ z
-
-
-def tissue_volume(subject: Subject, slab: Slab) -> tuple[torch.Tensor, np.ndarray]:
-    """Tissue fractions `(tissues, I, J, K)` as the slices see them, averaged over the slice thickness."""
-    shape, affine = grid(slab)
-    index = np.indices(shape).reshape(3, -1).T
-    covered = slab.thickness_mm / (slab.thickness_mm + slab.gap_mm)
-    total = torch.zeros(len(NAMES), len(index))
-    for part in range(SUBSLICES):
-        offset = ((part + 0.5) / SUBSLICES - 0.5) * covered
-        points = points_to_world(affine, index + np.array([0, 0, offset]))
-        total += sample(subject, torch.from_numpy(points.astype(np.float32)))
-    return (total / SUBSLICES).reshape(-1, *shape), affine
-
-
-def render(
-    fractions: torch.Tensor, sequence: Sequence, scanner: Scanner, *, spacing_mm: np.ndarray, generator: torch.Generator
-) -> torch.Tensor:
-    """Signal of the tissues under a sequence, shaded by the coil, with Rician noise: `(I, J, K)`, arbitrary units."""
-    values = torch.tensor(
-        [signal.tissue_signal(name, sequence, field_strength_t=scanner.field_strength_t) for name in NAMES]
-    )
-    image = torch.einsum("t,tijk->ijk", values, fractions)
-    white = float(values[NAMES.index("white")])
-    image = image * bias_field(image.shape, scanner.shading, generator=generator)
-    deviation = scanner.noise * white * float((2.0 * 2.0 * 4.0 / np.prod(spacing_mm)) ** 0.5)
-    image = rician(image, deviation, generator=generator)
-    return image / white * scanner.brightness
-
-
-def bias_field(shape: tuple[int, ...] | torch.Size, strength: float, *, generator: torch.Generator) -> torch.Tensor:
-    """Smooth shading with mean near 1: the exponential of a random field with three waves across the head."""
-    coarse = torch.randn(1, 1, 4, 4, 4, generator=generator) * strength
-    size = (int(shape[0]), int(shape[1]), int(shape[2]))
-    smooth = torch.nn.functional.interpolate(coarse, size=size, mode="trilinear", align_corners=True)[0, 0]
-    return torch.exp(smooth - smooth.mean())
-
-
-def rician(image: torch.Tensor, deviation: float, *, generator: torch.Generator) -> torch.Tensor:
-    """The magnitude of a signal with Gaussian noise in both channels (Gudbjartsson and Patz 1995, equation 1)."""
-    real = image + torch.randn(image.shape, generator=generator) * deviation
-    imaginary = torch.randn(image.shape, generator=generator) * deviation
-    return torch.sqrt(real**2 + imaginary**2)
+def through_slices(maps: torch.Tensor, body_affine: np.ndarray, slab: Slab, *, finer: int = 1) -> torch.Tensor:
+    """Maps `(C, …)` of a body averaged over the thickness of each slice: `(C, finer*I, finer*J, K)`."""
+    shape, affine = slab_grid(slab)
+    fine = affine.copy()
+    fine[:3, :2] /= finer
+    fine[:3, 3] -= affine[:3, :2].sum(axis=1) / 2 * (1 - 1 / finer)
+    points = grid_points((shape[0] * finer, shape[1] * finer, shape[2]), fine)
+    normal = torch.from_numpy(affine[:3, 2] / np.linalg.norm(affine[:3, 2])).float()
+    spacing = float(np.linalg.norm(body_affine[:3, :3], axis=0).min())
+    parts = max(1, round(slab.thickness_mm / (spacing * 1.1)))
+    total = torch.zeros(maps.shape[0], *points.shape[:3])
+    for part in range(parts):
+        offset = ((part + 0.5) / parts - 0.5) * slab.thickness_mm
+        total += interpolate(maps, body_affine, points + normal * offset)
+    return total / parts
 
 
 def scan(
-    subject: Subject, sequence: Sequence, scanner: Scanner, slab: Slab, *, seed: int
-) -> tuple[Volume, Acquisition, Volume]:
-    """One series of one person: the image in whole numbers, its header, and the lesion's share of each voxel."""
-    fractions, affine = tissue_volume(subject, slab)
-    spacing = np.array([slab.in_plane_mm, slab.in_plane_mm, slab.thickness_mm])
-    generator = torch.Generator().manual_seed(seed)
-    image = render(fractions, sequence, scanner, spacing_mm=spacing, generator=generator)
-    array = image.clamp(0, 4095).round().numpy().astype(np.int16)
-    truth = Volume.of(fractions[NAMES.index("lesion")].numpy().astype(np.float32), affine, units="share")
-    return Volume.of(array, affine), header(sequence, scanner, slab, shape=array.shape), truth
+    body: Body,
+    sequence: Sequence,
+    scanner: Scanner,
+    slab: Slab,
+    *,
+    rng: np.random.Generator,
+    faults: Faults | None = None,
+) -> Scanned:
+    """One series of one body: whole-number image, its header, and its truth.
+
+    The signal of the tissues is summed with its sign, shaded by the coil, averaged over each slice, and taken
+    through k-space. Noise follows the voxel volume (thin slices are noisier).
+    """
+    faults = faults or Faults()
+    table = at_field(scanner.field_strength_t, names=body.tissues)
+    values = tissue_signals(sequence, table)
+    image = torch.zeros(body.shape)
+    for value, share in zip(values.tolist(), body.fractions, strict=True):  # in order, so sums never depend on threads
+        image += value * share
+    shading = torch.exp(random_field(body.shape, points=5, deviation=scanner.shading, channels=1, rng=rng)[0])
+    texture = 1 + 0.02 * torch.from_numpy(rng.standard_normal(body.shape).astype(np.float32))
+    finer = 2 if slab.in_plane_mm > 1.5 * float(body.affine[0, 0]) or slab.in_plane_mm > 1.4 else 1
+    sliced = through_slices((image * shading * texture)[None], body.affine, slab, finer=finer)[0]
+    shape, affine = slab_grid(slab)
+    white = float(image[body.share("white") > 0.9].abs().mean()) if "white" in body.tissues else float(image.mean())
+    voxel = slab.in_plane_mm**2 * slab.thickness_mm
+    noise = scanner.noise * white * float(np.clip(REFERENCE_VOXEL_MM3 / voxel, 0.3, 2.0)) ** 0.5 + faults.noise * white
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    measured = Faults(faults.motion_mm, faults.ghosting, faults.spikes, faults.aliasing, noise)
+    seen = acquire(sliced, shape[:2], faults=measured, spacing_mm=slab.in_plane_mm, generator=generator, partial=0.85)
+    array = (seen / white * scanner.brightness).clamp(0, 32000).round().numpy().astype(np.int16)
+    return Scanned(
+        Volume.of(array, affine),
+        header(sequence, scanner, slab, shape=shape),
+        _truth(body, slab, affine),
+        {
+            "noise": noise / white,
+            "shading": scanner.shading,
+            "motion_mm": faults.motion_mm,
+            "ghosting": faults.ghosting,
+        },
+    )
 
 
-def header(sequence: Sequence, scanner: Scanner, slab: Slab, *, shape: tuple[int, ...]) -> Acquisition:
+def _truth(body: Body, slab: Slab, affine: np.ndarray) -> dict[str, Volume]:
+    masks = {}
+    for name, share in body.truth.items():
+        shape, _ = slab_grid(slab)
+        there = through_slices(share[None], body.affine, slab)[0] if bool(share.any()) else torch.zeros(shape)
+        masks[name] = Volume.of(there.numpy(), affine, units="share")
+    return masks
+
+
+def header(sequence: Sequence, scanner: Scanner, slab: Slab, *, shape: tuple[int, int, int]) -> Acquisition:
     """The acquisition header that goes with a sequence, a scanner and a slab."""
-    kinds = {"spin-echo": ("SE",), "inversion-recovery": ("SE", "IR"), "gradient-echo": ("GR",)}
     return Acquisition(
         modality="MR",
         manufacturer=scanner.manufacturer,
         model=scanner.model,
         field_strength_t=scanner.field_strength_t,
         body_part="HEAD",
-        series_description=f"{sequence.name} {slab.plane[:3]}",
-        scanning_sequence=kinds[sequence.kind],
-        sequence_variant=("SK", "SP") if sequence.echo_train_length > 1 else ("SP",),
-        image_type=("ORIGINAL", "PRIMARY", "M", "ND"),
-        acquisition_type="2D",
+        series_description=describe(sequence, slab, scanner),
+        scanning_sequence=sequence.scanning_sequence,
+        sequence_variant=sequence.sequence_variant,
+        scan_options=("FS",) if sequence.fat_suppressed else None,
+        image_type=("ORIGINAL", "PRIMARY", "M", "ND") if "SIEMENS" in scanner.manufacturer else ("ORIGINAL", "PRIMARY"),
+        acquisition_type="3D" if sequence.volumetric else "2D",
         repetition_time_ms=round(sequence.repetition_time_ms, 2),
         echo_time_ms=round(sequence.echo_time_ms, 2),
         inversion_time_ms=None if sequence.inversion_time_ms is None else round(sequence.inversion_time_ms, 2),
         flip_angle_deg=round(sequence.flip_angle_deg, 1),
         echo_train_length=sequence.echo_train_length,
+        b_value_s_per_mm2=sequence.b_value_s_per_mm2,
+        averages=1.0,
         slice_thickness_mm=slab.thickness_mm,
         slice_gap_mm=slab.gap_mm,
-        matrix=(int(shape[0]), int(shape[1])),
+        matrix=(shape[0], shape[1]),
+        field_of_view_mm=(round(shape[0] * slab.in_plane_mm, 1), round(shape[1] * slab.in_plane_mm, 1)),
         patient_position="HFS",
     )
+
+
+def describe(sequence: Sequence, slab: Slab, scanner: Scanner) -> str:
+    """The series description in the dialect of the make."""
+    plane, name = slab.plane[:3], sequence.name
+    weight = {"T1w": "t1", "T2w": "t2", "PDw": "pd", "FLAIR": "t2_flair"}.get(name, name.lower())
+    technique = {"spin-echo": "tse" if sequence.echo_train_length > 1 else "se", "inversion-recovery": "tirm"}
+    short = technique.get(sequence.kind, {"prepared-gradient-echo": "mprage"}.get(sequence.kind, "fl2d"))
+    if "SIEMENS" in scanner.manufacturer:
+        return f"{weight}_{short}_{plane[:3]}"
+    if "GE" in scanner.manufacturer:
+        return f"{plane.upper()} {weight.upper().replace('_', ' ')}"
+    return f"{name} {short.upper()} {plane.capitalize()}"

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from radfoundry.records import InputError
+from radfoundry.simulate.mr import null_time_ms
 from radfoundry.simulate.scan import Scanner, Slab
-from radfoundry.simulate.signal import Sequence, null_time_ms
+from radfoundry.simulate.sequences import Sequence
 
 CSF_T1_MS = 4300.0
 SEQUENCES = ("T1w", "T2w", "PDw", "FLAIR")
@@ -70,7 +71,7 @@ def draw_sequence(name: str, *, rng: np.random.Generator, gradient: bool = False
     if gradient and name == "T1w":
         return Sequence(name, "gradient-echo", repetition, echo, flip_angle_deg=float(rng.uniform(65, 80)))
     if name == "FLAIR":
-        inversion = null_time_ms(CSF_T1_MS, repetition) * float(rng.uniform(0.97, 1.03))
+        inversion = null_time_ms(CSF_T1_MS, repetition_time_ms=repetition) * float(rng.uniform(0.97, 1.03))
         return Sequence(
             name, "inversion-recovery", repetition, echo, inversion, echo_train_length=int(rng.integers(12, 24))
         )

@@ -39,7 +39,7 @@ class Tissue:
 TISSUES: tuple[Tissue, ...] = (
     Tissue("air", (1.0, 1.0), (1.0, 1.0), (1.0, 1.0), 0.0, 0.0, -1000),
     Tissue("grey", (998, 1295), (95, 99), (84, 66), 0.86, 0.80, 38, source="Rooney 2007; Stanisz 2005; Peters 2007"),
-    Tissue("white", (680, 887), (74, 71), (66, 53), 0.77, 0.70, 29, source="Rooney 2007; Stanisz 2005; Peters 2007"),
+    Tissue("white", (680, 887), (72, 69), (66, 53), 0.77, 0.70, 29, source="Rooney 2007; Stanisz 2005; Peters 2007"),
     Tissue("csf", (4300, 4300), (2000, 2000), (1000, 700), 1.0, 3.0, 8, source="Rooney 2007"),
     Tissue("deep-grey", (900, 1130), (80, 72), (60, 42), 0.83, 0.75, 36, source="between grey and white; iron-rich"),
     Tissue(
@@ -50,15 +50,24 @@ TISSUES: tuple[Tissue, ...] = (
     Tissue("muscle", (1008, 1412), (44, 50), (30, 28), 0.80, 1.5, 55, source="Stanisz 2005"),
     Tissue("skin", (700, 850), (40, 38), (25, 20), 0.65, 0.8, 45, source="typical; BrainWeb treats it with muscle"),
     Tissue("vitreous", (3200, 3200), (900, 900), (500, 400), 1.0, 2.8, 8, source="near to water"),
-    Tissue("lesion", (1150, 1420), (150, 145), (110, 90), 0.86, 1.10, 26, source="gliotic white matter"),
     Tissue(
         "plaque", (1150, 1420), (150, 145), (110, 90), 0.86, 1.10, 26, source="demyelinated or gliotic white matter"
     ),
     Tissue("oedema", (1250, 1600), (180, 170), (140, 110), 0.90, 1.45, 20, source="vasogenic oedema"),
     Tissue("tumour", (1350, 1750), (130, 125), (95, 80), 0.88, 1.05, 34, source="cellular glioma"),
     Tissue("necrosis", (2600, 3000), (450, 430), (250, 200), 0.97, 2.2, 16, source="necrotic fluid"),
+    Tissue("haemorrhage", (1150, 1400), (50, 40), (18, 10), 0.88, 0.6, 68, source="acute clot: deoxyhaemoglobin"),
+    Tissue("blood", (1441, 1932), (290, 275), (180, 120), 0.92, 1.6, 45, source="Stanisz 2005"),
+    Tissue("cartilage", (1024, 1168), (30, 27), (20, 17), 0.75, 1.3, 90, source="Stanisz 2005"),
+    Tissue("liver", (586, 809), (46, 34), (28, 20), 0.80, 1.2, 60, source="de Bazelaire 2004"),
+    Tissue("spleen", (1057, 1328), (79, 61), (45, 25), 0.85, 0.85, 50, source="de Bazelaire 2004"),
+    Tissue("kidney", (966, 1142), (87, 76), (55, 40), 0.86, 2.0, 32, source="de Bazelaire 2004, cortex"),
+    Tissue("medulla", (1412, 1545), (85, 81), (50, 36), 0.90, 2.1, 30, source="de Bazelaire 2004, kidney medulla"),
+    Tissue("pancreas", (584, 725), (46, 43), (30, 25), 0.80, 1.4, 42, 0.1, source="de Bazelaire 2004"),
+    Tissue("prostate", (1317, 1597), (88, 74), (60, 45), 0.88, 1.5, 40, source="de Bazelaire 2004"),
+    Tissue("water", (3000, 3000), (1500, 1500), (700, 500), 1.0, 2.6, 5, source="urine, effusion, disc fluid"),
 )
-NAMES: tuple[str, ...] = ("grey", "white", "csf", "bone", "fat", "muscle", "lesion")
+NAMES: tuple[str, ...] = tuple(tissue.name for tissue in TISSUES)
 
 
 @dataclass(frozen=True)
@@ -87,15 +96,8 @@ def index(name: str) -> int:
     return NAMES.index(name)
 
 
-def at_field(name: str, field_t: float) -> tuple[float, float, float, float]:
-    """T1, T2, T2* in ms and the proton density of one tissue at a field strength in tesla."""
-    chosen = next(tissue for tissue in TISSUES if tissue.name == name)
-    values = table(field_t, tissues=(chosen,))
-    return (float(values.t1_ms), float(values.t2_ms), float(values.t2_star_ms), float(values.proton_density))
-
-
-def table(field_t: float, *, tissues: Sequence[Tissue] = TISSUES) -> TissueTable:
-    """The tissue properties at a field strength in tesla.
+def at_field(field_t: float, *, names: Sequence[str] = NAMES) -> TissueTable:
+    """The properties of the named tissues at a field strength in tesla.
 
     Between and beyond 1.5 T and 3 T each time follows a power law of the field (Bottomley 1984, Med Phys
     11:425; Rooney 2007). Refuses fields outside 0.02-10 T, where the law has no support.
@@ -106,6 +108,7 @@ def table(field_t: float, *, tissues: Sequence[Tissue] = TISSUES) -> TissueTable
     """
     if not 0.02 <= field_t <= 10:
         raise InputError(f"field strength {field_t} T is outside 0.02-10 T", remedy="give the field in tesla")
+    tissues = [TISSUES[index(name)] for name in names]
     share = math.log2(field_t / REFERENCE_FIELD_T)
 
     def law(pair: tuple[float, float]) -> float:
@@ -116,7 +119,7 @@ def table(field_t: float, *, tissues: Sequence[Tissue] = TISSUES) -> TissueTable
         return torch.tensor([law(v) if isinstance(v, tuple) else float(v) for v in values], dtype=torch.float32)
 
     return TissueTable(
-        names=tuple(tissue.name for tissue in tissues),
+        names=tuple(names),
         field_t=field_t,
         t1_ms=column("t1_ms"),
         t2_ms=column("t2_ms"),
