@@ -233,6 +233,32 @@ def test_a_single_slice_without_thickness_is_refused_or_flat(tmp_path):
     assert load_series(instances, repair=Repair(geometry="image")).repairs == ("no-geometry",)
 
 
+def test_a_cross_section_without_a_position_is_refused_or_a_picture(tmp_path):
+    written(volume(AXIAL, shape=(1, 6, 6, 2)), tmp_path)
+
+    def lost(dataset, number):
+        del dataset.ImagePositionPatient
+
+    groups = group_instances(edited(tmp_path, lost))
+    assert len(groups) == 2
+    for group in groups:
+        with pytest.raises(InputError) as caught:
+            load_series(group)
+        assert caught.value.finding == "no-geometry"
+        read = load_series(group, repair=Repair(geometry="image"))
+        assert read.repairs == ("no-geometry",)
+        assert read.volume.shape == (6, 6, 1)
+
+
+def test_frames_without_functional_groups_are_refused(tmp_path):
+    written(volume(AXIAL, shape=(1, 6, 6, 1)), tmp_path)
+
+    def film(dataset, number):
+        dataset.NumberOfFrames, dataset.PixelData = "3", dataset.PixelData * 3
+
+    assert finding_of(edited(tmp_path, film)) == "no-geometry"
+
+
 def test_enhanced_frames_in_several_directions_are_refused(tmp_path):
     written(volume(AXIAL, shape=(1, 6, 6, 4)), tmp_path, enhanced=True)
     dataset = pydicom.dcmread(tmp_path / "0001.dcm")

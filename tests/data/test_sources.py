@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import tarfile
 import zipfile
 
@@ -150,6 +151,14 @@ def test_missing_paths_and_limits_are_named(tmp_path):
         read_bytes(Source(str(tmp_path / "big")), limit=99)
     assert caught.value.finding == "limit"
     assert len(read_bytes(Source(str(tmp_path / "big")), limit=100)) == 100
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert list(walk([tmp_path])) == []
+    (source,) = walk([tmp_path / "pipe"])
+    with pytest.raises(InputError, match="not a file"):
+        open_source(source)
 
 
 NIFTI = b"\x5c\x01\x00\x00" + bytes(340) + b"n+1\0" + bytes(8)

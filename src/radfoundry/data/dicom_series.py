@@ -27,6 +27,7 @@ from radfoundry.records import Acquisition, InputError
 from radfoundry.volume import Volume
 
 NO_REPAIR = Repair()
+CROSS_SECTIONS = frozenset(("MR", "CT", "PT", "NM"))
 QUANTITATIVE = frozenset(("CT", "PT"))
 
 
@@ -107,7 +108,7 @@ def load_series(
     array, channels = _named(_filled(ordered, list(instances), where), ordered)
     _refuse_repeats(ordered, array, repair, where)
     array, mended = finite(array, repair, where)
-    volume = _mended(Volume(array, ordered.affine, _units(first, ordered), channels), ordered)
+    volume = _mended(Volume(array, ordered.affine, _units(ordered.planes[0][0].instance), channels), ordered)
     return ReadSeries(volume, _stated(ordered, keep_text), (*ordered.repairs, *mended))
 
 
@@ -207,9 +208,8 @@ def _refuse_repeats(ordered: Stack, array: np.ndarray, repair: Repair, where: st
         raise refused("duplicate-slices", "all slices occur twice with the same pixels", where)
 
 
-def _units(first: Instance, ordered: Stack) -> str:
-    item = ordered.planes[0][0].instance
-    if first.modality == "CT" and item.rescale_slope is not None and item.rescale_type in (None, "HU"):
+def _units(item: Instance) -> str:
+    if item.modality == "CT" and item.rescale_slope is not None and item.rescale_type in (None, "HU"):
         return "HU"
     return "arbitrary"
 
@@ -262,18 +262,26 @@ def _flat(first: Instance, *, repair: Repair, keep_text: bool, window: bool) -> 
     if array.ndim == 4:
         array = np.moveaxis(array, -1, 1).reshape(-1, *array.shape[1:3])
         names = tuple(f"{n} {c}".strip() for n in names or ("",) for c in ("red", "green", "blue"))
-    volume = Volume(np.ascontiguousarray(array[..., None]), affine, "arbitrary", names)
+    volume = Volume(np.ascontiguousarray(array[..., None]), affine, _units(first), names)
     return ReadSeries(volume, acquisition(first, keep_text=keep_text), (*repairs, *mended))
 
 
 def flat_affine(first: Instance, repair: Repair, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Where a picture lies: its pixel spacing, and the directions its header names (else left and posterior)."""
+    """Where a picture lies: its pixel spacing, and the directions its header names (else left and posterior).
+
+    A cross-section that does not say where it lies, or a multi-frame one without functional groups, is refused
+    unless told to be a mere picture.
+    """
+    if first.modality in CROSS_SECTIONS and repair.geometry != "image":
+        what = "frames without their places" if first.frames > 1 else "a slice without a position in the patient"
+        raise refused("no-geometry", f"holds {what}", where)
     directions = {"L": (-1, 0, 0), "R": (1, 0, 0), "P": (0, -1, 0), "A": (0, 1, 0), "H": (0, 0, 1), "F": (0, 0, -1)}
     named = [directions.get(word[:1]) for word in first.patient_orientation or ()]
     axes = [np.array(axis, dtype=float) for axis in named if axis is not None]
     if len(axes) != 2 or np.dot(axes[0], axes[1]) != 0:
         axes = [np.array([-1.0, 0, 0]), np.array([0, -1.0, 0])]
-    spacing, repairs = first.pixel_spacing or first.imager_pixel_spacing, ()
+    spacing = first.pixel_spacing or first.imager_pixel_spacing
+    repairs = ("no-geometry",) if first.modality in CROSS_SECTIONS else ()
     if spacing is None or len(spacing) != 2 or min(spacing) <= 0:
         if repair.geometry != "image":
             raise refused("no-geometry", "states no distance between pixels", where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ def walk(paths: Sequence[str | Path]) -> Iterator[Source]:
 
 def _below(path: str, seen: set[tuple[int, int]]) -> Iterator[Source]:
     if not Path(path).is_dir():
-        yield from _file(path)
+        yield from _file(path) if Path(path).is_file() else (Source(path),)
         return
     status = Path(path).stat()
     if (status.st_dev, status.st_ino) in seen:
@@ -115,6 +116,10 @@ def _file(path: str) -> Iterator[Source]:
 def open_source(source: Source) -> BinaryIO:
     """A seekable binary stream of one file or archive member; the caller closes it."""
     try:
+        if not stat.S_ISREG(os.stat(source.path).st_mode):  # noqa: PTH116 - a pipe would be waited for without end
+            raise InputError(
+                "is not a file", where=str(source), remedy="give files and folders only", finding="unreadable"
+            )
         if source.member:
             return archives.open_member(source.path, source.member)
         return Path(source.path).open("rb")
