@@ -100,11 +100,12 @@ def marked(affine, shape=(20, 24, 28)):
 def test_right_is_left_front_and_head_are_up(codes):
     affine = np.diag([*map(float, codes), 1.0])
     picture = thumbnail(marked(affine), side_pixels=56)
-    axial, coronal, sagittal = picture[:, :40], picture[:, 40:80], picture[:, 80:]
+    assert picture.shape == (112, 88)  # 20 x 24 x 28 voxels, two pixels each
+    axial, coronal, sagittal = picture[:56, :48], picture[:56, 48:], picture[56:, :48]
 
     def brightest_corner(plane):
-        rows = np.flatnonzero(plane.any(axis=1))
-        plane = plane[rows[0] : rows[-1] + 1].astype(float)
+        rows, columns = (np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))
+        plane = plane[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(float)
         h, w = plane.shape[0] // 2, plane.shape[1] // 2
         quarters = {
             "top left": plane[:h, :w],

@@ -163,7 +163,7 @@ def thumbnail_block(series: Sequence[Series], folder: str | Path) -> dict[str, A
             images.append({"png": "", "caption": f"{item.key}: {error.what}"})
             continue
         images.append({"png": name, "caption": caption(item)})
-    note = f"{len(images)} of {len(series)} series: one of each kind. The patient's right is on the left."
+    note = f"{len(images)} of {len(series)} series, every kind among them. The patient's right is on the left."
     return {"kind": "thumbnails", "title": "Images", "note": note, "images": images}
 
 

@@ -19,12 +19,12 @@ SAMPLED = 50_000
 def thumbnail(volume: Volume, *, side_pixels: int = SIDE_PIXELS) -> np.ndarray:
     """The middle slice as `(rows, columns)` or, in colour, `(rows, columns, 3)` 8-bit values.
 
-    Images of nearly cubic voxels show axial, coronal and sagittal side by side; thick slices only their own
+    Images of nearly cubic voxels show axial and coronal above, sagittal below; thick slices only their own
     plane. The patient's right is on the left, front or head is up, and lengths are in proportion. Grey values
     run from the 1st to the 99th percentile, CT from -160 to 240 HU. Of several channels the first is shown.
 
     >>> thumbnail(Volume.of(np.random.default_rng(0).random((40, 50, 60)), np.eye(4))).shape
-    (144, 312)
+    (288, 216)
     """
     turned = volume.reorient("LPS")
     array = turned.array.astype(np.float32)
@@ -35,9 +35,7 @@ def thumbnail(volume: Volume, *, side_pixels: int = SIDE_PIXELS) -> np.ndarray:
     shown = {other for axis in axes for other in range(3) if other != axis}
     per_mm = side_pixels / max(turned.shape[other] * turned.spacing_mm[other] for other in shown)
     planes = [_plane(grey, turned.spacing_mm, axis, per_mm) for axis in axes]
-    height = max(plane.shape[0] for plane in planes)
-    padded = [_centred(plane, height) for plane in planes]
-    picture = np.concatenate(padded, axis=1)
+    picture = planes[0] if len(planes) == 1 else _arranged(planes)
     return picture if colour else picture[..., 0]
 
 
@@ -89,6 +87,17 @@ def _plane(grey: np.ndarray, spacing_mm: tuple[float, float, float], axis: int, 
     return np.stack(layers, axis=-1)
 
 
-def _centred(plane: np.ndarray, height: int) -> np.ndarray:
-    above = (height - plane.shape[0]) // 2
-    return np.pad(plane, ((above, height - plane.shape[0] - above), (0, 0), (0, 0)))
+def _arranged(planes: list[np.ndarray]) -> np.ndarray:
+    """Axial and coronal above, sagittal below on the left, each in the middle of its field."""
+    axial, coronal, sagittal = planes
+    above, below = max(axial.shape[0], coronal.shape[0]), sagittal.shape[0]
+    left, right = max(axial.shape[1], sagittal.shape[1]), coronal.shape[1]
+    canvas = np.zeros((above + below, left + right, axial.shape[2]), dtype=np.uint8)
+    for plane, top, height, start, width in (
+        (axial, 0, above, 0, left),
+        (coronal, 0, above, left, right),
+        (sagittal, above, below, 0, left),
+    ):
+        row, column = top + (height - plane.shape[0]) // 2, start + (width - plane.shape[1]) // 2
+        canvas[row : row + plane.shape[0], column : column + plane.shape[1]] = plane
+    return canvas
