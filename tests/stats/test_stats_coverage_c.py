@@ -129,6 +129,7 @@ def turing_coverage(signal, runs=600):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("signal", [0.0, 0.8])
 def test_visual_turing_intervals_cover(signal):
     found = turing_coverage(signal)

@@ -1,4 +1,4 @@
-"""`radfoundry plan labels`: how many labels a target needs, as a chance, an interval and a next round."""
+"""`radfoundry plan`: how many labels a target needs, or what a reader trial would find, each with its doubt."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from radfoundry import runs
 from radfoundry.config import Component, Settings
-from radfoundry.records import Estimate, InputError, Run
+from radfoundry.records import Cohort, Estimate, InputError, Run, Task
 from radfoundry.stats.curve_points import CurvePoints, case_points, score_points
 from radfoundry.stats.label_budget import (
     HORIZON,
@@ -24,14 +24,14 @@ from radfoundry.stats.label_budget import (
 )
 from radfoundry.stats.label_costs import CostComparison, compare_costs
 
-KINDS = ("labels",)
+KINDS = ("labels", "readers")
 Progress = Callable[[str, int, int], None]
 
 
 class Config(Settings):
-    """Where the learning curve comes from (one of points, predictions, cohort), and what is wanted of it."""
+    """What to plan; for labels where the learning curve comes from (one of points, predictions, cohort)."""
 
-    what: Literal["labels"] = Field(default="labels", description="what to plan")
+    what: Literal["labels", "readers"] = Field(default="labels", description="labels, or a reader trial (with cohort)")
     points: str | None = Field(default=None, description="CSV with n, score and optionally draw, curve")
     predictions: str | None = Field(default=None, description="CSV with n, case, target, score; optionally draw, curve")
     cohort: str | None = Field(default=None, description="cohort folder: heads are fitted on growing subsets of it")
@@ -50,6 +50,10 @@ class Config(Settings):
     negatives_per_positive: float = Field(default=1.0, gt=0, description="with cohort: negatives labelled beside")
     held_out: float = Field(default=0.4, gt=0, lt=1, description="with cohort: share of patients judged on")
     permute_labels: bool = Field(default=False, description="deal the answers out to other patients (negative control)")
+    readers: int = Field(default=8, ge=2, description="readers: how many read every case alone and with the AI")
+    reader_auroc: float = Field(default=0.75, gt=0.5, lt=1, description="readers: AUROC of a reader alone")
+    trust: float = Field(default=0.4, ge=0, le=1, description="readers: weight they give to the AI")
+    gain: float = Field(default=0.05, gt=0, lt=0.5, description="readers: gain in accuracy worth finding")
     draws: int = Field(default=1000, ge=50, description="redrawn experiments")
     seed: int = Field(default=0, ge=0, description="seed of everything drawn")
     to: str | None = Field(default=None, description="run folder to write")
@@ -57,6 +61,8 @@ class Config(Settings):
 
 def run(config: Config, *, progress: Progress | None = None) -> Run:
     """Read or measure the curves, forecast each, plan, compare, and write plan.json, curves.csv and a picture."""
+    if config.what == "readers":
+        return _plan_readers(config, progress)
     curves, inputs, notes = _curves(config, progress)
     forecasts = {name: forecast(points, draws=config.draws, rng=config.seed) for name, points in curves.items()}
     plans = {name: plan_labels(curve, config.target, margin=config.margin) for name, curve in forecasts.items()}
@@ -150,25 +156,17 @@ def _from_cases(part: Mapping[str, np.ndarray], where: str) -> CurvePoints:
 
 
 def _measured(config: Config, progress: Progress | None) -> tuple[dict[str, CurvePoints], dict[str, str], list[str]]:
-    from radfoundry.data import cohort as cohorts
     from radfoundry.nets import embedding
-    from radfoundry.tasks import heads, questions
+    from radfoundry.tasks import heads
     from radfoundry.tasks.label_curve import CurveDesign, label_curve
 
-    if config.task is None:
-        raise InputError("no question", where="plan settings", remedy="add task=lesion-present or another one")
-    cohort = cohorts.open_cohort(str(config.cohort))
-    task, truth = questions.answers(cohort, questions.named(config.task))
-    if config.permute_labels:
-        patients = {case.key: case.patient for case in cohort.cases}
-        truth = questions.permuted(truth, patients, rng=np.random.default_rng(config.seed))
-    series = {fact: [value] if isinstance(value, str) else list(value) for fact, value in config.train_on.items()}
+    cohort, task, truth = _asked(config)
     design = CurveDesign(
         tuple(config.sizes),
         draws=config.orders,
         negatives_per_positive=config.negatives_per_positive,
         held_out=config.held_out,
-        series=series,
+        series={fact: [item] if isinstance(item, str) else list(item) for fact, item in config.train_on.items()},
         seed=config.seed,
     )
     curves: dict[str, CurvePoints] = {}
@@ -176,14 +174,31 @@ def _measured(config: Config, progress: Progress | None) -> tuple[dict[str, Curv
     for component in [*config.encoders, *config.against]:
         name = component.name.rsplit("/", 1)[-1].removesuffix(".safetensors")
         table = embedding.embed(cohort, embedding.open_encoder(component), progress=progress)
-        head = heads.named(config.head, task.kind)
-        curves[name] = label_curve(table, task=task, truth=truth, head=head, design=design)
+        curves[name] = label_curve(
+            table, task=task, truth=truth, head=heads.named(config.head, task.kind), design=design
+        )
         inputs[f"encoder {name}"] = table.fingerprint
     return (
         curves,
         inputs,
         [f"n counts positives; {config.negatives_per_positive:g} negatives were labelled beside each"],
     )
+
+
+def _asked(config: Config) -> tuple[Cohort, Task, Mapping[str, Any]]:
+    """The cohort, the question and the truth by case, dealt out to others where the settings say so."""
+    from radfoundry.data import cohort as cohorts
+    from radfoundry.tasks import questions
+
+    if config.cohort is None or config.task is None:
+        missing = "no cohort" if config.cohort is None else "no question"
+        raise InputError(missing, where="plan settings", remedy="add cohort=FOLDER task=lesion-present or another one")
+    cohort = cohorts.open_cohort(config.cohort)
+    task, truth = questions.answers(cohort, questions.named(config.task))
+    if config.permute_labels:
+        patients = {case.key: case.patient for case in cohort.cases}
+        truth = questions.permuted(truth, patients, rng=np.random.default_rng(config.seed))
+    return cohort, task, truth
 
 
 def _numbers(curve: CurveForecast, plan: LabelPlan) -> dict[str, Estimate]:
@@ -271,16 +286,10 @@ def _blocks(
         for name, plan in plans.items()
     ]
     control = ["The answers were dealt out to other patients on purpose: this is a negative control."]
-    columns = [
-        {"key": "name", "label": "measure"},
-        {"key": "estimate", "label": "value (95 % interval)"},
-        {"key": "method", "label": "method"},
-    ]
-    rows = [{"name": key, "estimate": item.to_dict(), "method": item.method} for key, item in metrics.items()]
     closing = "Label in rounds and plan again: a number from a short curve is a range, not a promise."
     text = [*said, closing, *(control if config.permute_labels else [])]
     return [
-        {"kind": "text", "title": "Summary", "paragraphs": text},
+        _text(text),
         {
             "kind": "learning-curve",
             "title": "Learning curve",
@@ -288,5 +297,51 @@ def _blocks(
             "target": config.target,
             "curves": [_picture(name, curve) for name, curve in forecasts.items()],
         },
-        {"kind": "table", "title": "Numbers", "note": "", "columns": columns, "rows": rows},
+        _table(metrics),
     ]
+
+
+def _plan_readers(config: Config, progress: Progress | None) -> Run:
+    """A simulated trial: readers read the cohort's cases alone and with the scores of a head on frozen features."""
+    from radfoundry.nets import embedding
+    from radfoundry.tasks import heads, probe
+    from radfoundry.tasks.trial import plan_trial
+
+    cohort, task, truth = _asked(config)
+    table = embedding.embed(cohort, embedding.open_encoder(config.encoders[0]), progress=progress)
+    design = probe.design(config.train_on, None, split=None, folds=5, seed=config.seed)
+    head = heads.named(config.head, task.kind)
+    found = probe.probe(cohort, table, task=task, truth=truth, head=head, design=design)
+    metrics = plan_trial(
+        found.predictions,
+        readers=config.readers,
+        reader_auroc=config.reader_auroc,
+        trust=config.trust,
+        gain=config.gain,
+        seed=config.seed,
+    )
+    with runs.writing("plan", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
+        writer.inputs.update(cohort=cohort.fingerprint, encoder=table.fingerprint)
+        writer.metrics.update(metrics)
+        writer.notes += ["readers are simulated; the AI's scores and the truth are the cohort's", *found.notes]
+        said = [
+            f"{config.readers} simulated readers with the AI: AUROC {metrics['auroc-with-ai']} after "
+            f"{metrics['auroc-alone']} alone, change {metrics['auroc-change']}.",
+            f"Accuracy where the AI was wrong changed by {metrics['accuracy-change-ai-wrong']}.",
+        ]
+        runs.write_json(writer.folder / "blocks.json", [_text(said), _table(metrics)])
+    return writer.finished
+
+
+def _text(paragraphs: list[str]) -> dict[str, Any]:
+    return {"kind": "text", "title": "Summary", "paragraphs": paragraphs}
+
+
+def _table(metrics: Mapping[str, Estimate]) -> dict[str, Any]:
+    columns = [
+        {"key": "name", "label": "measure"},
+        {"key": "estimate", "label": "value (95 % interval)"},
+        {"key": "method", "label": "method"},
+    ]
+    rows = [{"name": key, "estimate": item.to_dict(), "method": item.method} for key, item in metrics.items()]
+    return {"kind": "table", "title": "Numbers", "note": "", "columns": columns, "rows": rows}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import fdtri, ncfdtr
+from scipy.special import fdtri, ncfdtr, ndtr
 
 from radfoundry.records import Estimate, InputError
 from radfoundry.stats.inputs import Seed, at_least, generator, interval_level
@@ -15,7 +15,7 @@ from radfoundry.stats.mrmc import ReaderComparison, obuchowski_rockette
 from radfoundry.stats.proportions import proportion
 from radfoundry.stats.reader_model import ReaderDesign, ReaderModel, simulate_study
 from radfoundry.stats.readers import ReaderStudy
-from radfoundry.stats.readers_two_way import binary_readers
+from radfoundry.stats.readers_two_way import binary_readers, right_readings
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,38 @@ def study_test(study: ReaderStudy, figure: str) -> Estimate:
     if figure == "accuracy":
         return binary_readers(study).differences[0].estimate
     return obuchowski_rockette(study, covariance="delong").differences[0].estimate
+
+
+def false_findings(
+    model: ReaderModel, design: ReaderDesign, *, alpha: float = 0.05, simulations: int = 500, rng: Seed = 0
+) -> dict[str, Estimate]:
+    """How often two tests call a difference in accuracy that is not there: the two-way one, and the pooled McNemar.
+
+    The pooled test takes every reading for a case of its own. It is computed here to show why not to use it.
+
+    Args:
+        model: with figure "accuracy".
+        design: the study.
+        alpha: two-sided error rate that both tests promise.
+        simulations: simulated studies without a true difference.
+        rng: seed or generator.
+    """
+    if model.figure != "accuracy":
+        raise InputError(f"figure {model.figure!r}", remedy="give a ReaderModel with figure='accuracy'")
+    source, found = generator(rng), {"two-way": 0, "pooled": 0}
+    for _ in range(at_least(simulations, 1, "simulations")):
+        study = simulate_study(model, design, rng=source)
+        test = study_test(study, "accuracy")
+        found["two-way"] += test.p_value is not None and test.p_value < alpha
+        right, _ = right_readings(study, "accuracy")
+        up, down = (int((right[0] - right[1] == side).sum()) for side in (1, -1))
+        found["pooled"] += 2 * float(ndtr(-abs(up - down) / math.sqrt(max(up + down, 1)))) < alpha
+    title = f"{simulations} simulated studies without a difference"
+    note = f"share with p < {alpha:g}"
+    return {
+        name: replace(proportion(count, simulations, name=name), method=title, note=note)
+        for name, count in found.items()
+    }
 
 
 def reader_study_size(
