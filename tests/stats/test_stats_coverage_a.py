@@ -25,9 +25,9 @@ from radfoundry.stats.weighted import weighted_auroc, weighted_average_precision
 
 PATIENTS = (50, 200, 1000)
 SETTINGS = [(n, clustered) for clustered in (False, True) for n in PATIENTS]
-CLOSED_STUDIES = {50: 3000, 200: 3000, 1000: 1500}
-DRAWN_STUDIES = {50: 2000, 200: 1500, 1000: 700}
-DRAWS = 500
+CLOSED_STUDIES = {50: 2000, 200: 2000, 1000: 1000}
+DRAWN_STUDIES = {50: 1500, 200: 1000, 1000: 400}
+DRAWS = 600
 SHIFT, PREVALENCE, CUT = 1.19, 0.4, 0.5
 DRAWN_BINARY = {
     **drawn_measures(CUT),
@@ -39,8 +39,13 @@ DRAWN_BINARY = {
 KNOWN = {
     "AUROC, DeLong (symmetric)": (0.90, 0.97),
     "sensitivity, Clopper-Pearson": (0.94, 0.995),
-    "average precision, bootstrap": (0.91, 0.97),
     "naive: rows as patients, AUROC": (0.0, 1.0),
+}
+# With 50 patients: biased upwards with few positives; hanging on the few largest errors.
+KNOWN_AT_50 = {
+    "average precision, bootstrap": (0.90, 0.97),
+    "root mean square error, bootstrap": (0.905, 0.97),
+    "r squared, bootstrap": (0.905, 0.97),
 }
 
 
@@ -141,12 +146,10 @@ def coverage(patients: int, clustered: bool) -> dict[str, float]:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("patients", "clustered"), SETTINGS)
 def test_nominal_95_percent_intervals_cover_93_to_97_percent(patients, clustered):
-    outside = {
-        name: share
-        for name, share in coverage(patients, clustered).items()
-        if not KNOWN.get(name, (0.93, 0.97))[0] <= share <= KNOWN.get(name, (0.93, 0.97))[1]
-    }
-    assert outside == {}
+    known = KNOWN | (KNOWN_AT_50 if patients == 50 else {})
+    shares = coverage(patients, clustered)
+    allowed = {name: known.get(name, (0.93, 0.97)) for name in shares}
+    assert {name: share for name, share in shares.items() if not allowed[name][0] <= share <= allowed[name][1]} == {}
 
 
 @pytest.mark.slow
@@ -172,14 +175,15 @@ def page() -> str:
         "",
         "Share of simulated studies whose nominal 95 % interval held the truth (AUROC 0.8, prevalence 0.4).",
         "In clustered studies patients have one to four rows that share half of their variance, and half of the",
-        "labels are common to the patient. Formulas: 3,000 studies (1,500 at 1,000 patients). Bootstraps (BCa, 500",
-        "draws of patients): 2,000, 1,500 and 700 studies. A share of 95 % carries a simulation error of about 0.4,",
-        "0.6 and 0.8 percentage points.",
+        "labels are common to the patient. Formulas: 2,000 studies (1,000 at 1,000 patients). Bootstraps (BCa, 600",
+        "draws of patients): 1,500, 1,000 and 400 studies. A share of 95 % carries a simulation error of 0.5 to 1.1",
+        "percentage points.",
         "",
         "`tests/stats/test_stats_coverage_a.py` makes the table and fails when a line leaves 93 to 97 %. Exceptions",
         "are shown on purpose: the symmetric DeLong interval (R's default) is too narrow in small samples, the exact",
-        "one is too wide by construction, average precision is biased upwards with few positives, and counting rows",
-        "as patients does not cover.",
+        "one is too wide by construction, and counting rows as patients does not cover. With 50 patients average",
+        "precision is biased upwards, and root mean square error and R² hang on a few large errors; all three cover",
+        "a little too rarely there.",
         "",
         "| interval | " + " | ".join(heads) + " |",
         "| --- |" + " --- |" * len(heads),

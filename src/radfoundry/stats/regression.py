@@ -55,7 +55,7 @@ def mean_absolute_error(
     """By how much the prediction misses on average, in the unit of the target.
 
     >>> print(mean_absolute_error([50, 60, 70, 80], [52, 59, 70, 85]))
-    2.00 (0.50-4.25)
+    2.00 (0.00-5.00)
     """
     found = as_predictions(data, score, patient=patient)
     return bootstrap(MEASURES["mean_absolute_error"], found, level=level, method=method, rng=rng)
