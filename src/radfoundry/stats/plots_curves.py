@@ -205,7 +205,14 @@ def plot_learning_curve(
                 n, value, low, high = columns(curve["forecast"], names, where=f"forecast of {curve.get('name')}")
                 sizes.extend(n.tolist())
                 drawn.fill_between(n, low, high, color=colour, alpha=0.14, linewidth=0)
-                drawn.plot(n, value, color=colour, linestyle="--", linewidth=1.4, label="forecast with its interval")
+                drawn.plot(
+                    n,
+                    value,
+                    color=colour,
+                    linestyle="--",
+                    linewidth=1.4,
+                    label=label_of(f"{curve.get('name', 'curve')}, forecast"),
+                )
         if target is not None:
             drawn.axhline(target, color=GREY, linestyle=":", linewidth=1.4, label=f"target {number(target)}")
         _count_axis(drawn, np.asarray(sizes))

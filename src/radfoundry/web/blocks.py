@@ -28,6 +28,13 @@ class View:
     notes: Sequence[tuple[str, str]] = ()
     body: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def compact(self) -> bool:
+        """Whether this is a short table of two columns, which can stand beside others like it."""
+        return (
+            self.kind == "table" and len(self.body["labels"]) <= 2 and not self.notes and len(self.body["rows"]) <= 15
+        )
+
 
 def views(blocks: Sequence[Mapping[str, Any]], *, folder: Path) -> list[View]:
     """All blocks, checked. Refuses an unknown kind, a bare float, and pictures outside the folder."""

@@ -15,7 +15,8 @@ from radfoundry.web.report import PAGE, render, telling, when
 INDEX = "index.html"
 # A recipe keeps the runs of its steps inside its own folder.
 DEEPEST = 3
-# The number that stands for a run in the list, most telling first; without one of these, the first by name.
+MOST_NUMBERS = 3
+# The measure that stands for a run in the list, most telling first; without one of these, the first by name.
 MAIN = ("claim", "auroc", "dice", "c_index", "accuracy", "mae", "r2")
 
 
@@ -36,10 +37,9 @@ def render_index(runs_folder: str | Path) -> str:
         raise InputError("no such folder", where=str(folder), remedy="give the folder that holds your runs")
     rows = [_row(folder, place) for place in run_folders(folder)]
     rows.sort(key=lambda row: (-row["started"], row["place"]))
-    estimates = [row["estimate"] for row in rows if row["estimate"] is not None]
-    small = SmallPrint(estimates)
+    small = SmallPrint([item for row in rows for item in row["numbers"].values()])
     for row in rows:
-        row["cell"] = small.cell(row["estimate"]) if row["estimate"] is not None else None
+        row["cells"] = [(name, small.cell(item)) for name, item in row["numbers"].items()]
     return render("index.html", title="Runs", folder=folder.resolve().name, rows=rows, notes=small.notes)
 
 
@@ -64,8 +64,7 @@ def _row(folder: Path, place: Path) -> dict[str, Any]:
         record = runs.read_record(place)
         metrics = {name: Estimate.from_dict(item) for name, item in record["metrics"].items()}
     except (InputError, KeyError, TypeError, AttributeError) as error:
-        return {**row, "problem": str(error), "started": 0, "estimate": None}
-    name = main_number(metrics)
+        return {**row, "problem": str(error), "started": 0, "numbers": {}}
     return {
         **row,
         "problem": "",
@@ -74,17 +73,19 @@ def _row(folder: Path, place: Path) -> dict[str, Any]:
         "started": record.get("started", 0),
         "when": when(record),
         "seed": record["seed"],
-        "measure": name,
-        "estimate": metrics.get(name),
+        "numbers": {name: metrics[name] for name in main_numbers(metrics)},
     }
 
 
-def main_number(metrics: Mapping[str, Estimate]) -> str:
-    """The name of the number that stands for a run: a defined one, by what it measures, then by name.
+def main_numbers(metrics: Mapping[str, Estimate]) -> list[str]:
+    """The names of the few numbers that stand for a run: the same measure for each of its models.
 
-    >>> main_number({"brier": Estimate(0.1), "token/auroc": Estimate(0.8)})
-    'token/auroc'
+    >>> main_numbers({"brier": Estimate(0.1), "intensity/auroc": Estimate(0.6), "token/auroc": Estimate(0.8)})
+    ['intensity/auroc', 'token/auroc']
     """
     defined = sorted(name for name, item in metrics.items() if item.defined)
-    ranked = [name for word in MAIN for name in defined if word in name.lower()]
-    return next(iter([*ranked, *defined]), "")
+    for word in MAIN:
+        chosen = [name for name in defined if word in name.lower()]
+        if chosen:
+            return chosen[:MOST_NUMBERS]
+    return defined[:1]

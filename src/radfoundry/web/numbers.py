@@ -49,16 +49,21 @@ def estimates_in(value: Any) -> list[Estimate]:
 
 
 def estimate_text(estimate: Estimate) -> str:
-    """Value and interval, with more digits only where two would print both ends of an interval alike.
+    """Value and interval with as many digits as the interval bears: two, fewer where it is wide, more where narrow.
 
     >>> estimate_text(Estimate(0.832, 0.711, 0.921)), estimate_text(Estimate(0.0012, 0.0008, 0.0017))
     ('0.83 (0.71-0.92)', '0.0012 (0.0008-0.0017)')
+    >>> estimate_text(Estimate(378.2, 258.1, 3000.4))
+    '378 (258-3000)'
     """
-    for digits in (2, 3, 4):
-        alike = f"{estimate.low:.{digits}f}" == f"{estimate.high:.{digits}f}"
-        if not alike or estimate.low == estimate.high or math.isnan(estimate.low):
-            return estimate.text(digits)
-    return estimate.text(6)
+    width = estimate.high - estimate.low
+    if math.isnan(width) or width == 0:
+        return estimate.text(2)
+    if width >= 10:
+        return estimate.text(0 if width >= 100 else 1)
+    # Both ends of an interval never print alike: that would look like certainty.
+    enough = [digits for digits in (2, 3, 4) if f"{estimate.low:.{digits}f}" != f"{estimate.high:.{digits}f}"]
+    return estimate.text(enough[0] if enough else 6)
 
 
 def describe(estimate: Estimate, *, with_n: bool = True) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -86,15 +87,9 @@ def _render(
     lead: View | None = None
     if shown and shown[0].kind == "text" and shown[0].title.lower() == "summary":
         lead, shown = shown[0], shown[1:]
-    return render(
-        "page.html",
-        title=title,
-        subtitle=subtitle,
-        lead=lead,
-        sections=shown,
-        provenance=provenance,
-        page_kind="report",
-    )
+    groups = [(compact, list(group)) for compact, group in itertools.groupby(shown, key=lambda view: view.compact)]
+    shared = {"title": title, "subtitle": subtitle, "lead": lead, "provenance": provenance}
+    return render("page.html", sections=shown, groups=groups, **shared)
 
 
 def render(template: str, **values: Any) -> str:
