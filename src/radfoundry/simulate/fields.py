@@ -72,6 +72,24 @@ def interpolate(maps: torch.Tensor, affine: np.ndarray, points_mm: torch.Tensor)
     return found[0, :, :, 0, 0].reshape(maps.shape[0], *points_mm.shape[:-1])
 
 
+def resample(maps: torch.Tensor, affine: np.ndarray, shape: tuple[int, int, int], target: np.ndarray) -> torch.Tensor:
+    """Maps `(C, I, J, K)` on another grid, by linear interpolation; 0 outside. Target affine and result in mm.
+
+    The same as `interpolate` at every voxel of the target grid, without writing the positions down.
+    """
+    sizes = np.array(maps.shape[-3:], dtype=float)
+    scale = 2 / np.maximum(sizes - 1, 1)
+    matrix = np.linalg.inv(affine) @ target
+    steps, start = matrix[:3, :3] * scale[:, None], matrix[:3, 3] * scale - 1
+    axes = [torch.arange(size, dtype=torch.float32, device=maps.device) for size in shape]
+    columns = []
+    for row in (2, 1, 0):  # grid_sample wants the last axis first
+        i, j, k = (axis * float(step) for axis, step in zip(axes, steps[row], strict=True))
+        columns.append((i + float(start[row]))[:, None, None] + j[None, :, None] + k[None, None, :])
+    grid = torch.stack(columns, dim=-1)[None]
+    return torch.nn.functional.grid_sample(maps[None], grid, align_corners=True, padding_mode="zeros")[0]
+
+
 def rotation(degrees: np.ndarray | tuple[float, float, float]) -> np.ndarray:
     """The 3x3 matrix that turns about the x, then y, then z axis."""
     a, b, c = np.radians(np.asarray(degrees, dtype=float))

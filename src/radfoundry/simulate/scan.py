@@ -9,7 +9,7 @@ import torch
 
 from radfoundry.records import Acquisition, InputError
 from radfoundry.simulate.body import Body
-from radfoundry.simulate.fields import grid_points, interpolate, random_field, rotation
+from radfoundry.simulate.fields import random_field, resample, rotation
 from radfoundry.simulate.kspace import Faults, acquire
 from radfoundry.simulate.sequences import Sequence, tissue_signals
 from radfoundry.simulate.tissues import at_field
@@ -80,14 +80,15 @@ def through_slices(maps: torch.Tensor, body_affine: np.ndarray, slab: Slab, *, f
     fine = affine.copy()
     fine[:3, :2] /= finer
     fine[:3, 3] -= affine[:3, :2].sum(axis=1) / 2 * (1 - 1 / finer)
-    points = grid_points((shape[0] * finer, shape[1] * finer, shape[2]), fine)
-    normal = torch.from_numpy(affine[:3, 2] / np.linalg.norm(affine[:3, 2])).float()
+    size = (shape[0] * finer, shape[1] * finer, shape[2])
+    normal = affine[:3, 2] / np.linalg.norm(affine[:3, 2])
     spacing = float(np.linalg.norm(body_affine[:3, :3], axis=0).min())
     parts = max(1, round(slab.thickness_mm / (spacing * 1.1)))
-    total = torch.zeros(maps.shape[0], *points.shape[:3])
+    total = torch.zeros(maps.shape[0], *size)
     for part in range(parts):
-        offset = ((part + 0.5) / parts - 0.5) * slab.thickness_mm
-        total += interpolate(maps, body_affine, points + normal * offset)
+        here = fine.copy()
+        here[:3, 3] += normal * ((part + 0.5) / parts - 0.5) * slab.thickness_mm
+        total += resample(maps, body_affine, size, here)
     return total / parts
 
 
