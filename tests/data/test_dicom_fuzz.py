@@ -60,6 +60,10 @@ def seeds(folder):
         b"SV10\x04\x03\x02\x01\x01\x00\x00\x00\x4d\x00\x00\x00" + b"NumberOfImagesInMosaic".ljust(100, b"\0"),
     )
     dataset.save_as(folder / "single" / "mosaic.dcm")
+    dataset = pydicom.dcmread(folder / "single" / "0001.dcm")
+    dataset.Modality, dataset.PhotometricInterpretation = "DX", "MONOCHROME1"
+    dataset.WindowCenter, dataset.WindowWidth = "200", "100"
+    dataset.save_as(folder / "single" / "radiograph.dcm")
     return found + [path.read_bytes() for path in sorted(folder.rglob("*.dcm"))]
 
 
@@ -107,7 +111,7 @@ def read_all(path):
         instance = read_instance(Source(str(path)))
         instance.to_row()
         for group in group_instances([instance]):
-            load_series(group, repair=MEND)
+            load_series(group, repair=MEND, window=True)
     except InputError as error:
         assert error.finding in FINDINGS, error.finding
         assert error.remedy

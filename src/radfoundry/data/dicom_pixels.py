@@ -143,10 +143,13 @@ def _lossless_jpeg(instance: Instance, dataset: Any) -> np.ndarray:
 
 def inverted(pixels: np.ndarray, instance: Instance) -> np.ndarray:
     """Bright for dark: what MONOCHROME1 asks for, so that more attenuation or signal is always brighter."""
-    bits = instance.bits_stored or instance.bits_allocated
+    if pixels.dtype.kind == "f":
+        return pixels.max() + pixels.min() - pixels
+    bits = min(instance.bits_stored or instance.bits_allocated, 8 * pixels.dtype.itemsize)
     mirror = -1 if instance.signed else (1 << bits) - 1
-    wide = mirror - pixels.astype(np.int32)
-    return wide.astype(pixels.dtype) if wide.min() >= np.iinfo(pixels.dtype).min else wide
+    wide = mirror - pixels.astype(np.int64)
+    limits = np.iinfo(pixels.dtype)
+    return wide.astype(pixels.dtype if wide.min() >= limits.min and wide.max() <= limits.max else np.int32)
 
 
 def modality_table(pixels: np.ndarray, dataset: Any, source: str) -> np.ndarray:
