@@ -166,6 +166,9 @@ def test_clustered_jackknife_equals_leaving_patients_out_one_by_one(small):
     study = ReaderStudy.of(small.ratings[:, :, order], small.truth[order], patient=np.arange(36) // 2)
     slow = np.stack([slow_left_out(study, name) for name in np.unique(study.patient)], axis=1)
     assert jackknife_aucs(study) == pytest.approx(slow)
+    plain = ReaderStudy.of(small.ratings, small.truth)
+    one_by_one = np.stack([slow_left_out(plain, name) for name in plain.patient], axis=1)
+    assert jackknife_aucs(plain) == pytest.approx(one_by_one)
     count = slow.shape[1]
     assert auc_covariance(study) == pytest.approx(np.cov(slow, bias=True) * (count - 1), abs=1e-15)
 

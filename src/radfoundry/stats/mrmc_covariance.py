@@ -66,6 +66,8 @@ def wins(study: ReaderStudy) -> np.ndarray:
 
 def jackknife_aucs(study: ReaderStudy) -> np.ndarray:
     """(arms x readers, patients): the AUCs when each patient in turn is left out."""
+    if not study.clustered:
+        return _jackknife_cases(study)
     kernel = wins(study)
     group, count = clusters(study.patient)
     healthy, diseased = group[~study.truth], group[study.truth]
@@ -80,6 +82,16 @@ def jackknife_aucs(study: ReaderStudy) -> np.ndarray:
     if (pairs == 0).any():
         raise InputError("leaving out one patient leaves no case of one class", remedy="add patients of that class")
     return kept / pairs
+
+
+def _jackknife_cases(study: ReaderStudy) -> np.ndarray:
+    """One case per patient: leaving a case out takes its own share from the area, so nothing is recounted."""
+    diseased = int(study.truth.sum())
+    size = np.where(study.truth, diseased, len(study.truth) - diseased).astype(float)
+    if size.min() < 2:
+        raise InputError("leaving out one patient leaves no case of one class", remedy="add patients of that class")
+    parts = [placements(study.truth, row) for row in study.ratings.reshape(-1, len(study.truth))]
+    return np.stack([part.value - part.influence * size / (size - 1) for part in parts])
 
 
 def _unbiased(study: ReaderStudy) -> np.ndarray:
