@@ -105,6 +105,29 @@ def test_an_error_of_our_own_costs_one_series_and_is_listed(small, monkeypatch):
     assert not read_table(small / "cohort" / "rejected.parquet", "rejected")
 
 
+def test_a_share_that_was_away_is_tried_again(small, monkeypatch):
+    import radfoundry.data.inventory as inventory
+    from radfoundry.data.sources import Source
+
+    real = inventory.open_source
+    away = str(small / "more" / "patient2")
+
+    def gone(source: Source):
+        if source.path.startswith(away):
+            raise InputError("no such file", where=str(source), finding="missing-file")
+        return real(source)
+
+    monkeypatch.setattr(inventory, "open_source", gone)
+    ingest(small / "more", small / "cohort")
+    assert len(open_cohort(small / "cohort").series) == 4
+    rejected = read_table(small / "cohort" / "rejected.parquet", "rejected")
+    assert [row["reason"] for row in rejected] == ["missing-file"] * 10
+    monkeypatch.undo()
+    ingest(small / "more", small / "cohort")
+    assert len(open_cohort(small / "cohort").series) == 6
+    assert not read_table(small / "cohort" / "rejected.parquet", "rejected")
+
+
 def test_a_file_among_the_folders_that_may_not_be_read(small):
     if os.geteuid() == 0:
         pytest.skip("root reads everything")

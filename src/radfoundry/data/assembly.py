@@ -208,7 +208,7 @@ def _tidy(folder: Path, done: Mapping[str, Done], keys: set[str]) -> None:
             for _, d in sorted(done.items())
             if d.final
         ]
-        write_table(work / "done.parquet", "done", rows)
+        _write_if_new(work / "done.parquet", "done", rows)
         shutil.rmtree(work / "done")
     wanted = {volume_path(folder, key).name for key in keys}
     leftovers = [path for path in (folder / "volumes").glob("*") if path.name not in wanted]

@@ -28,6 +28,10 @@ from radfoundry.data.sources import Source, kind_of, open_source, read_from, wal
 from radfoundry.data.streams import beside
 from radfoundry.records import InputError
 
+# Refusals that only a change of the file itself can lift; of others (a share that was away, missing permissions)
+# nothing is remembered, so that the next run tries again.
+LASTING = (None, "not-an-image", "no-pixels", "pattern", "empty-axis")
+PASSING = ("missing-file", "unreadable", "truncated")
 IMAGES = ("nifti", "itk", "picture")
 SILENT = ("companion",)  # pixel halves of header files: used through them
 BATCH = 48
@@ -236,9 +240,10 @@ def read_parts(folder: str | Path) -> list[dict[str, Any]]:
 
 
 def keep_part(folder: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Add rows as one more part."""
-    if rows:
-        write_table(Path(folder) / f"part-{digest_rows(rows)}.parquet", "inventory", rows)
+    """Add rows as one more part; refusals that may pass by themselves are not kept."""
+    lasting = [row for row in rows if row.get("reason") in LASTING]
+    if lasting:
+        write_table(Path(folder) / f"part-{digest_rows(lasting)}.parquet", "inventory", lasting)
 
 
 def instance_of(row: Mapping[str, Any], file: FileSeen) -> Instance:

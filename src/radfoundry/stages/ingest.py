@@ -22,6 +22,7 @@ from radfoundry.data.intake import Outcome, ReadTask, file_label, read_task, rej
 from radfoundry.data.inventory import (
     EXPLANATIONS,
     IMAGES,
+    PASSING,
     FileSeen,
     failure,
     instance_of,
@@ -258,12 +259,13 @@ def _to_read(tasks: Mapping[str, Found], done: Mapping[str, Done], rules: Rules,
 
 
 def _outdated(task: ReadTask, before: Done, stored: set[str]) -> bool:
-    """Whether there are more files now, other repair rules that may matter, or stored pixels that are gone."""
+    """Whether there are more files, other repair rules that may matter, a passing hindrance, or lost pixels."""
     members, known = set(task.members), set(before.members)
     grown = members > known if task.kind == "dicom" else members != known
     other_rules = before.repair != digest(task.repair.__dict__) and not before.clean
     names = [volume_path(task.cohort, row["key"]).name for row in before.outcome["series"]]
-    return grown or other_rules or not stored.issuperset(names)
+    passing = any(row["reason"] in PASSING for row in before.outcome["rejected"])
+    return grown or other_rules or passing or not stored.issuperset(names)
 
 
 def _task(key: str, found: Found, rules: Rules, repair: Repair, cohort: str) -> ReadTask:
