@@ -153,6 +153,7 @@ def test_nominal_95_percent_intervals_cover_93_to_97_percent(patients, clustered
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_counting_rows_as_patients_does_not_cover():
     """The control: the same simulation catches the analysis that ignores clusters."""
     shares = coverage(200, True)

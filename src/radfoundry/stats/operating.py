@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from radfoundry.records import Estimate, InputError, Predictions
 from radfoundry.stats.classification import confusion_measures
-from radfoundry.stats.inputs import Seed, binary_columns, choice, one_class_note
+from radfoundry.stats.inputs import Seed, as_predictions, binary_columns, choice, one_class_note
 from radfoundry.stats.weighted import Ladder
 
 RULES = ("youden", "sensitivity", "specificity", "cost")
@@ -44,30 +45,37 @@ class OperatingPoint:
         return cls(**dict(values))
 
 
-def choose_operating_point(validation: Predictions, *, rule: str = "youden", wanted: float = 0.9) -> OperatingPoint:
+def choose_operating_point(
+    validation: Predictions | ArrayLike,
+    score: ArrayLike | None = None,
+    *,
+    rule: str = "youden",
+    wanted: float = 0.9,
+) -> OperatingPoint:
     """Choose a cut-off on validation data so that it can be frozen before the test is touched.
 
     The cut-off lies halfway between the two neighbouring scores, so that it does not hang on one case's decimals.
 
     Args:
-        validation: predictions with both classes; not the test.
+        validation: predictions with both classes, or (n,) targets 0/1; not the test.
+        score: (n,) scores beside plain targets.
         rule: "youden" (largest sensitivity + specificity), "sensitivity" (at least `wanted`, then the most
             specific), "specificity" (at least `wanted`, then the most sensitive) or "cost" (a miss costs `wanted`
             times a false alarm; least total cost).
         wanted: what the rule aims at; unused by youden.
 
-    >>> point = choose_operating_point(Predictions.of([0, 0, 1, 1], [0.1, 0.4, 0.6, 0.8]))
+    >>> point = choose_operating_point([0, 0, 1, 1], [0.1, 0.4, 0.6, 0.8])
     >>> point.threshold, point.sensitivity
     (0.5, 1.0)
     """
     choice(rule, RULES, "rule")
     if wanted < 0 or (rule in ("sensitivity", "specificity") and wanted > 1):
         raise InputError(f"wanted is {wanted}", remedy="give a share between 0 and 1, or a cost ratio")
-    truth, score = binary_columns(validation)
+    truth, values = binary_columns(as_predictions(validation, score))
     note = one_class_note(truth)
     if note:
         raise InputError(note, remedy="choose the cut-off on cases with and without the finding")
-    ladder = Ladder(truth, score)
+    ladder = Ladder(truth, values)
     found, alarms = (side[0] for side in ladder.climbed(np.ones((1, len(truth)))))
     sensitivity = np.r_[0.0, found / found[-1]]
     specificity = 1 - np.r_[0.0, alarms / alarms[-1]]

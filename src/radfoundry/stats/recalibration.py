@@ -76,17 +76,18 @@ def _both_classes(found: Predictions) -> None:
         raise InputError(note, remedy="fit on cases with and without the finding")
 
 
-def fit_temperature(validation: Predictions) -> Line:
+def fit_temperature(validation: Predictions | ArrayLike, score: ArrayLike | None = None) -> Line:
     """Soften (or sharpen) probabilities by one number, the temperature, chosen on validation data.
 
     Source: Guo et al., ICML 2017 (maximum likelihood of softmax(logits / T)), here for two classes.
 
-    >>> fit = fit_temperature(Predictions.of([0, 1, 0, 1], [0.01, 0.99, 0.99, 0.99]))
+    >>> fit = fit_temperature([0, 1, 0, 1], [0.01, 0.99, 0.99, 0.99])
     >>> fit.slope < 1
     True
     """
-    _both_classes(validation)
-    truth, probability = probabilities(validation)
+    found = as_predictions(validation, score)
+    _both_classes(found)
+    truth, probability = probabilities(found)
     slope = _fit_slope(_logits(probability), truth)
     return Line(slope, 0.0, True, f"temperature {1 / slope:.3g}", len(truth))
 
@@ -130,24 +131,26 @@ def fit_class_temperature(target: ArrayLike, logits: ArrayLike) -> Temperature:
     return Temperature(math.exp(float(best.x)), len(classes))
 
 
-def fit_platt(validation: Predictions, *, on_logits: bool = False) -> Line:
+def fit_platt(validation: Predictions | ArrayLike, score: ArrayLike | None = None, *, on_logits: bool = False) -> Line:
     """Turn any score into a probability with a fitted S-curve; the targets are pulled in slightly against overfitting.
 
     Args:
-        validation: predictions with both classes; scores may be on any scale.
+        validation: predictions with both classes, or (n,) targets 0/1; scores may be on any scale.
+        score: (n,) scores beside plain targets.
         on_logits: the scores are probabilities and the line is fitted on their logits.
 
     Source: Platt, Advances in Large Margin Classifiers 1999;61; Lin et al., Mach Learn 2007;68:267.
 
-    >>> fit = fit_platt(Predictions.of([0, 0, 1, 1], [-2.0, 1.0, -1.0, 2.0]))
+    >>> fit = fit_platt([0, 0, 1, 1], [-2.0, 1.0, -1.0, 2.0])
     >>> bool(fit.apply([-3.0])[0] < fit.apply([3.0])[0])
     True
     """
-    _both_classes(validation)
-    truth, score = probabilities(validation) if on_logits else binary_columns(validation)
+    found = as_predictions(validation, score)
+    _both_classes(found)
+    truth, values = probabilities(found) if on_logits else binary_columns(found)
     positives, negatives = int(truth.sum()), int((~truth).sum())
     pulled = np.where(truth, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    slope, intercept, _ = logistic_line(_logits(score) if on_logits else score, pulled)
+    slope, intercept, _ = logistic_line(_logits(values) if on_logits else values, pulled)
     return Line(slope, intercept, on_logits, "Platt", len(truth))
 
 
@@ -193,19 +196,20 @@ def _refuse_separated(x: np.ndarray, y: np.ndarray) -> None:
             raise InputError("the scores separate the classes perfectly, so no line fits", remedy="use more cases")
 
 
-def fit_isotonic(validation: Predictions) -> Steps:
+def fit_isotonic(validation: Predictions | ArrayLike, score: ArrayLike | None = None) -> Steps:
     """Turn any score into a probability that only assumes "higher score, not less likely" (pool adjacent violators).
 
     Needs more validation cases than a line does: with fewer than a few hundred it overfits.
 
     Source: Zadrozny & Elkan, KDD 2002;694; Barlow et al., Statistical Inference under Order Restrictions, 1972.
 
-    >>> fit_isotonic(Predictions.of([0, 1, 0, 1], [1.0, 2.0, 3.0, 4.0])).apply([1.0, 2.5, 4.0]).tolist()
+    >>> fit_isotonic([0, 1, 0, 1], [1.0, 2.0, 3.0, 4.0]).apply([1.0, 2.5, 4.0]).tolist()
     [0.0, 0.5, 1.0]
     """
-    _both_classes(validation)
-    truth, score = binary_columns(validation)
-    levels, place = np.unique(score, return_inverse=True)
+    found = as_predictions(validation, score)
+    _both_classes(found)
+    truth, values = binary_columns(found)
+    levels, place = np.unique(values, return_inverse=True)
     weight = np.bincount(place).astype(float)
     blocks: list[list[float]] = []
     for total, count in zip(np.bincount(place, truth), weight, strict=True):
