@@ -10,9 +10,10 @@ import numpy as np
 
 from radfoundry.records import Acquisition, InputError
 from radfoundry.simulate.people import Person, draw_person
+from radfoundry.simulate.protocols import draw_sequence
 from radfoundry.simulate.reports import brain_report
 from radfoundry.simulate.scan import scan
-from radfoundry.simulate.sites import SEQUENCES, SITES, Site, draw_sequence, draw_slab
+from radfoundry.simulate.sites import SEQUENCES, SITES, Site, draw_slab
 from radfoundry.simulate.subject import build, draw_subject
 from radfoundry.volume import Volume
 
@@ -75,7 +76,8 @@ class BrainMultisequence:
         scanner = site.scanners[int(rng.integers(len(site.scanners)))]
         series = []
         for name in self.sequences:
-            sequence = draw_sequence(name, rng=rng, gradient=bool(rng.random() < site.gradient_t1))
+            protocol = "T1w-gradient" if name == "T1w" and rng.random() < site.gradient_t1 else name
+            sequence = draw_sequence(protocol, rng=rng)
             slab = draw_slab(site, name, rng=rng, in_plane_mm=IN_PLANE_MM[self.size])
             made = scan(body, sequence, scanner, slab, rng=rng)
             series.append(SimulatedSeries(name, made.volume, made.acquisition, made.truth))

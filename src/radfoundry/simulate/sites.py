@@ -6,21 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from radfoundry.records import InputError
-from radfoundry.simulate.mr import null_time_ms
 from radfoundry.simulate.scan import Scanner, Slab
-from radfoundry.simulate.sequences import Sequence
 
-CSF_T1_MS = 4300.0
 SEQUENCES = ("T1w", "T2w", "PDw", "FLAIR")
-# Low and high ends of what clinics use at 1.5 T and 3 T (ms); Westbrook, MRI in Practice, 5th ed. 2018, appendix.
-RANGES_MS = {
-    "T1w": {"repetition": (400, 650), "echo": (8, 15)},
-    "T2w": {"repetition": (3000, 6000), "echo": (80, 115)},
-    "PDw": {"repetition": (2200, 4000), "echo": (12, 30)},
-    "FLAIR": {"repetition": (8000, 10500), "echo": (85, 135)},
-    "T1w-gradient": {"repetition": (150, 260), "echo": (2.3, 4.6)},
-}
 
 
 @dataclass(frozen=True)
@@ -60,23 +48,6 @@ SITES = (
         planes={"FLAIR": ("axial", "axial", "coronal")},
     ),
 )
-
-
-def draw_sequence(name: str, *, rng: np.random.Generator, gradient: bool = False) -> Sequence:
-    """Settings for one of SEQUENCES, drawn from the ranges clinics use; a FLAIR nulls the fluid within 3 %."""
-    if name not in SEQUENCES:
-        raise InputError(f"unknown sequence {name!r}", remedy=f"one of {', '.join(SEQUENCES)}", finding="unknown-name")
-    ranges = RANGES_MS["T1w-gradient" if gradient and name == "T1w" else name]
-    repetition, echo = float(rng.uniform(*ranges["repetition"])), float(rng.uniform(*ranges["echo"]))
-    if gradient and name == "T1w":
-        return Sequence(name, "gradient-echo", repetition, echo, flip_angle_deg=float(rng.uniform(65, 80)))
-    if name == "FLAIR":
-        inversion = null_time_ms(CSF_T1_MS, repetition_time_ms=repetition) * float(rng.uniform(0.97, 1.03))
-        return Sequence(
-            name, "inversion-recovery", repetition, echo, inversion, echo_train_length=int(rng.integers(12, 24))
-        )
-    train = 1 if name == "T1w" else int(rng.integers(5, 18))
-    return Sequence(name, "spin-echo", repetition, echo, echo_train_length=train)
 
 
 def draw_slab(site: Site, sequence: str, *, rng: np.random.Generator, in_plane_mm: tuple[float, float]) -> Slab:
