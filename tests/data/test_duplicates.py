@@ -58,6 +58,8 @@ def test_different_pictures_are_not_and_order_does_not_matter():
 def test_flat_and_empty_input():
     assert near_duplicate_groups([]) == []
     assert near_duplicate_groups([image(np.zeros((20, 20))), image(np.full((30, 20), 7.0))]) == []
+    blobs = [np.pad(np.full((9, 9), 255.0), ((20, 20 + n), (20 + n, 20))) for n in range(3)]
+    assert near_duplicate_groups(map(image, blobs)) == []  # masks resemble each other without being one picture
     with pytest.raises(InputError, match="expected 2D images"):
         near_duplicate_groups([image(np.zeros((4, 4, 4)))])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radfoundry.records import Acquisition, InputError
-from radfoundry.runs import atomic, plain
+from radfoundry.runs import atomic
 
 if TYPE_CHECKING:
     import pyarrow
@@ -134,16 +134,10 @@ def _arrow_type(kind: str) -> pyarrow.DataType:
     return pa.list_(inner) if kind.endswith("[]") else inner
 
 
-def digest_rows(rows: Iterable[Mapping[str, Any]], *, without: Iterable[str] = ()) -> str:
-    """A fingerprint of rows whatever their order; absent and null values are the same."""
-    left_out = set(without)
+def digest_rows(rows: Iterable[Mapping[str, Any]]) -> str:
+    """A fingerprint of rows of plain values, whatever their order; absent and null values are the same."""
     lines = sorted(
-        json.dumps(
-            plain({k: v for k, v in row.items() if v is not None and k not in left_out}),
-            sort_keys=True,
-            allow_nan=False,
-        )
-        for row in rows
+        json.dumps({k: v for k, v in row.items() if v is not None}, sort_keys=True, allow_nan=False) for row in rows
     )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 

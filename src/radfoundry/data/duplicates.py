@@ -14,6 +14,8 @@ from radfoundry.volume import Volume
 SIDE = 32
 LOW = 8
 BLOCK_ROWS = 512
+SAMPLED = 4096
+MASK_VALUES = 4  # an image of so few values is a mask: blobs look alike without being the same picture
 # Chosen on 2D sets of brain MRI, breast ultrasound and chest radiographs: see docs/split.md.
 BITS_APART = 10
 CORRELATION = 0.95
@@ -41,7 +43,8 @@ def near_duplicate_groups(
     `volumes` are images with K = 1, in any sizes; the answer names them by their place in that order, every
     image in at most one group, groups of two or more. A pair is found when the 63 bits of the perceptual hash
     (signs of the low frequencies of a 32 x 32 picture, Zauner 2010) differ in at most `bits_apart`, and is
-    kept when the pictures correlate by at least `correlation` and so does their detail. Refuses volumes with K > 1.
+    kept when the pictures correlate by at least `correlation` and so does their detail. Images
+    of one brightness and masks are in no group. Refuses volumes with K > 1.
 
     >>> image = np.random.default_rng(0).random((40, 40)).cumsum(0).cumsum(1)
     >>> other = np.random.default_rng(1).random((40, 40)).cumsum(0)
@@ -78,6 +81,8 @@ def _small(volume: Volume) -> np.ndarray:
     if volume.shape[2] != 1:
         raise InputError(f"expected 2D images, got a volume of shape {volume.shape}", remedy="compare contents instead")
     grey = np.asarray(volume.array[..., 0], dtype=np.float32).mean(axis=0)
+    if len(np.unique(grey.ravel()[:: max(grey.size // SAMPLED, 1)])) <= MASK_VALUES:
+        return np.zeros((SIDE, SIDE), dtype=np.float32)
     return np.asarray(Image.fromarray(grey).resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
