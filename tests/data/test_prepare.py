@@ -41,7 +41,7 @@ def series_of(volume, *, content="", repairs=(), loads=None):
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     volumes(kinds=["i2", "f4"], longest=12),
     st.sampled_from([*ORIENTATIONS, None]),

@@ -40,7 +40,7 @@ def test_every_bit_comes_back(tmp_path_factory, volume):
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_a_box_read_from_disk_is_the_box_cut_in_memory(tmp_path_factory, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 999)))
     shape = (2, 70, 65, 33)  # more than one chunk along two axes, and odd remainders
