@@ -109,3 +109,49 @@ def test_unusable_input_is_one_line_and_leaves_nothing(tmp_path):
 def test_the_word_labels_is_not_taken_for_a_settings_file():
     assert read_words(("labels", "target=0.8"), plan.KINDS) == (None, ["what=labels", "target=0.8"])
     assert read_words(("labels", "plan.yaml", "target=0.8"), plan.KINDS) == ("plan.yaml", ["what=labels", "target=0.8"])
+
+
+@pytest.fixture
+def planted_cohort(monkeypatch):
+    """160 patients, half with a finding; the encoder `intensity` sees it well, `vit3d-tiny` badly."""
+    from radfoundry.data import cohort as cohorts
+    from radfoundry.nets import embedding
+    from radfoundry.records import Acquisition, Case, Cohort, Series
+
+    series = [Series(f"s{i}", f"p{i}", f"c{i}", Acquisition(), (1, 1, 1, 1), (1, 1, 1)) for i in range(160)]
+    cases = [Case(f"c{i}", f"p{i}", (series[i],), labels={"finding": i % 2}) for i in range(160)]
+    cohort = Cohort(tuple(cases), fingerprint="planted")
+
+    def embed(cohort, encoder, progress=None):
+        rng = np.random.default_rng(4)
+        strength = {"intensity": 1.2, "vit3d-tiny": 0.3}[encoder]
+        vectors = rng.normal(size=(160, 12)) + strength * (np.arange(160) % 2)[:, None] * (np.arange(12) < 3)
+        return embedding.Embeddings(tuple(series), vectors, encoder, f"of {encoder}", "plan")
+
+    monkeypatch.setattr(cohorts, "open_cohort", lambda path: cohort)
+    monkeypatch.setattr(embedding, "open_encoder", lambda component: component.name)
+    monkeypatch.setattr(embedding, "embed", embed)
+    task, head = {"name": "classify", "target": "finding"}, {"name": "logistic", "strengths": [0.1]}
+    return {"cohort": "planted", "task": task, "head": head, "seed": 1}
+
+
+LABELS = {"encoders": ["intensity"], "against": ["vit3d-tiny"], "sizes": [4, 10, 28], "orders": 3, "target": 0.75}
+
+
+def test_better_features_need_fewer_labels_and_permuted_labels_none(tmp_path, planted_cohort):
+    found = run(tmp_path, **planted_cohort, **LABELS)
+    assert found.metrics["intensity-minus-vit3d-tiny/auroc-forecast"].low > 0
+    assert found.metrics["intensity/reachable"].low > 0.5
+    assert found.inputs["encoder intensity"] == "of intensity"
+    control = run(tmp_path, **planted_cohort, **LABELS, permute_labels=True, to=str(tmp_path / "control"))
+    assert control.metrics["intensity/reachable"].high < 0.5
+
+
+def test_a_reader_trial_around_a_cohorts_own_scores(tmp_path, planted_cohort, monkeypatch):
+    from radfoundry.tasks import trial
+
+    monkeypatch.setattr(trial, "SIMULATIONS", 100)
+    found = run(tmp_path, what="readers", **planted_cohort, encoders=["intensity"], trust=0.5)
+    assert found.metrics["auroc-change"].low > 0
+    assert found.metrics["false-findings-pooled"].low > found.metrics["false-findings-two-way"].value
+    assert any("readers are simulated" in note for note in found.notes)
