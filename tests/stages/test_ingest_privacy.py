@@ -74,10 +74,24 @@ def planted_dicom(folder):
         item.save_as(path)
 
 
+def planted_enhanced(folder):
+    """A multi-frame file whose frames name the patient once more."""
+    acquisition = Acquisition(modality="MR", manufacturer="Siemens", echo_time_ms=90.0, repetition_time_ms=4000.0)
+    identity = Identity(**{**IDENTITY.__dict__, "series_uid": f"{UIDS[1]}.9"})
+    (path,) = write_series(volume(5), folder, acquisition=acquisition, identity=identity, enhanced=True)
+    item = pydicom.dcmread(path)
+    for frame in item.PerFrameFunctionalGroupsSequence:
+        kind = Dataset()
+        kind.FrameType = ["ORIGINAL", "PRIMARY", SURNAME.upper(), "NONE"]
+        frame.MRImageFrameTypeSequence = Sequence([kind])
+    item.save_as(path)
+
+
 def planted_archive(folder):
     """Secrets in folder names, file names, headers, sidecars, archives and broken files."""
     own = folder / f"{SURNAME}_{GIVEN}" / SEEN
     planted_dicom(own / NUMBER)
+    planted_enhanced(own / f"enhanced {SURNAME}")
     first = next((own / NUMBER).iterdir())
     (own / f"{SURNAME}.dcm").write_bytes(first.read_bytes()[:-100])
     (own / f"report {SURNAME} {BORN}.txt").write_text(COMMENT)
@@ -130,7 +144,7 @@ def test_no_secret_is_in_the_cohort_or_in_what_is_printed(tmp_path, caplog, capf
     planted_archive(tmp_path / "scans")
     made = ingest(tmp_path / "scans", tmp_path / "cohort")
     texts = everything_in(tmp_path / "cohort")
-    assert len([name for name in texts if name.startswith("array")]) == 2
+    assert len([name for name in texts if name.startswith("array")]) == 3
     assert leaks(texts) == {}
     captured = capfd.readouterr()
     printed = {"log": caplog.text.encode(), "out": captured.out.encode(), "err": captured.err.encode()}

@@ -65,11 +65,19 @@ def _read_dicom(task: ReadTask, outcome: Outcome) -> None:
         except InputError as error:
             outcome["rejected"] += [rejection(file, task.rules, error, series=key) for file in files]
             continue
+        read = replace(read, acquisition=_as_inventoried(read.acquisition, group))
         name, reason = sequence_of(read.acquisition, volumes=read.volume.array.shape[0])
         row = {"sequence": name, "sequence_reason": reason, "plane": plane_of(read.volume.affine), "kind": "dicom"}
         uid = group[0].series_uid
         row["uid_key"] = uid if task.rules.names.keyed or not uid else task.rules.names.name("uid", uid)
         outcome["series"].append(_store(task, key, read, {**row, "files": len(files)}))
+
+
+def _as_inventoried(acquisition: Acquisition, group: Sequence[Instance]) -> Acquisition:
+    """Only words of the image type that the inventory let pass: frames of enhanced files state it once more."""
+    passed = {word for item in group for word in item.image_type or ()}
+    words = tuple(word for word in acquisition.image_type or () if word in passed)
+    return replace(acquisition, image_type=words or None)
 
 
 def _read_file(task: ReadTask, outcome: Outcome) -> None:
