@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
 
 # Looking a point up in a shell costs about 5 ns, a tree query 1-2 µs: past this many look-ups a point the tree wins.
 LOOKUPS_PER_POINT = 150
-REACH_IN_VOXELS = 6
+# Neighbours looked at before the tree takes over: a ball of about six voxels, an ellipsoid for thick slices.
+NEIGHBOURS = 900
 # Lengths that differ by rounding alone are one length.
 ROUNDING = 1e-9
 # A tree that is asked once is not worth balancing.
@@ -91,7 +93,9 @@ def _shells(
     spacing_mm: tuple[float, ...], within_mm: float
 ) -> tuple[list[tuple[float, np.ndarray]], tuple[int, ...], float]:
     """Neighbour offsets by distance, nearest first; the voxels they reach along each axis; the length they reach."""
-    limit = min(REACH_IN_VOXELS * min(spacing_mm), within_mm) * (1 + ROUNDING)
+    ball = math.pi if len(spacing_mm) == 2 else 4 / 3 * math.pi
+    reachable = (NEIGHBOURS * math.prod(spacing_mm) / ball) ** (1 / len(spacing_mm))
+    limit = min(reachable, within_mm) * (1 + ROUNDING)
     reach = tuple(int(limit / length) for length in spacing_mm)
     axes = np.meshgrid(*[np.arange(-cells, cells + 1) for cells in reach], indexing="ij")
     offsets = np.stack(axes, -1).reshape(-1, len(reach))

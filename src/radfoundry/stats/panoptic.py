@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from radfoundry.records import Estimate, InputError
 from radfoundry.stats.bootstrap import draw_weights
 from radfoundry.stats.inputs import Seed, at_least, choice, interval_level
-from radfoundry.stats.masks import label_pair, mask_pair, voxel_size
+from radfoundry.stats.masks import bounding_box, label_pair, mask_pair, voxel_size
 
 MEASURES = ("iou", "dice", "cover")
 
@@ -105,6 +105,11 @@ def match_lesions(
     if not 0 <= threshold <= 1:
         raise InputError(f"threshold is {threshold}", remedy="give a share from 0 to 1")
     first, second = label_pair(reference, predicted)
+    either = (first != 0) | (second != 0)
+    if either.any():
+        # Lesions fill little of an image, and sorting labels is the slow part.
+        box = bounding_box(either)
+        first, second = first[box], second[box]
     names_first, names_second, overlap = _overlaps(first, second, choice(measure, MEASURES, "measure"))
     allowed = (overlap >= threshold) & (overlap > 0)
     rows, columns = linear_sum_assignment(np.where(allowed, overlap, 0.0), maximize=True)

@@ -146,8 +146,9 @@ def over_cases(
         draws: bootstrap draws; the interval is bias-corrected and accelerated (BCa).
         rng: seed or generator.
 
-    >>> over_cases([0.9, 0.8, float("nan"), 0.7, 0.85]).text()
-    '0.81 (0.74-0.88)'
+    >>> found = over_cases([0.9, 0.8, float("nan"), 0.7, 0.85])
+    >>> round(found.value, 4), found.n, found.note
+    (0.8125, 4, '1 undefined cases left out')
     """
     values = np.array([score.value if isinstance(score, Estimate) else float(score) for score in scores])
     names = np.arange(len(values)).astype(str) if patient is None else np.asarray(patient).astype(str)
