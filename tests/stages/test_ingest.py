@@ -293,3 +293,14 @@ def test_provenance_says_how_and_names_no_path(mixed):
     record = json.loads(text)
     assert record["provenance"]["counts"]["series"] == 13 and record["provenance"]["pseudonymised"] is True
     assert str(folder) not in text and "scans" not in text
+
+
+def test_two_patients_under_one_study_uid_stay_two_patients(tmp_path):
+    with_key(tmp_path)
+    for number in (1, 2):
+        identity = person(number, study_uid="1.2.3.4")
+        write_series(volume(number), tmp_path / "scans" / str(number), acquisition=T1, identity=identity)
+    ingest(tmp_path / "scans", tmp_path / "cohort")
+    cohort = open_cohort(tmp_path / "cohort")
+    assert len(cohort) == len(cohort.patients) == 2
+    assert all({series.patient for series in case.series} == {case.patient} for case in cohort.cases)

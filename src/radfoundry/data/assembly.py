@@ -15,7 +15,7 @@ from typing import Any
 from radfoundry.data.cohort import RECORD, SCHEMA, images_fingerprint, volume_path
 from radfoundry.data.cohort_tables import as_stored, digest_rows, read_table, write_table
 from radfoundry.records import InputError
-from radfoundry.runs import versions, write_json
+from radfoundry.runs import digest, versions, write_json
 
 WORK = ".ingest"
 SETTINGS = "settings.json"
@@ -115,7 +115,7 @@ def assemble(
     earlier one listed about others stays listed.
     """
     folder = Path(cohort)
-    outcomes = [item.outcome for _, item in sorted(done.items())]
+    outcomes = _one_patient_per_case([item.outcome for _, item in sorted(done.items())])
     found = sorted((row for outcome in outcomes for row in outcome["series"]), key=lambda row: row["key"])
     series = as_stored("series", found)
     exams = case_rows([(outcome["case"], len(outcome["series"])) for outcome in outcomes if outcome["series"]])
@@ -138,6 +138,22 @@ def assemble(
         write_json(folder / RECORD, record)
     _tidy(folder, done, {row["key"] for row in series})
     return record
+
+
+def _one_patient_per_case(outcomes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Exams of different patients under one study UID (careless anonymisation does that) become exams of their own."""
+    patients: dict[str, set[str]] = defaultdict(set)
+    for outcome in outcomes:
+        if outcome["series"]:
+            patients[outcome["case"]["key"]].add(outcome["case"]["patient"])
+    result = []
+    for outcome in outcomes:
+        if outcome["series"] and len(patients[outcome["case"]["key"]]) > 1:
+            key = f"{outcome['case']['key']}-{digest(outcome['case']['patient'])[:4]}"
+            series = [{**row, "case": key} for row in outcome["series"]]
+            outcome = {**outcome, "case": {**outcome["case"], "key": key}, "series": series}
+        result.append(outcome)
+    return result
 
 
 def case_rows(parts: Sequence[tuple[Mapping[str, Any], int]]) -> list[dict[str, Any]]:
