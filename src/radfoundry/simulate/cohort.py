@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +47,32 @@ def write_case(task: CaseTask) -> dict[str, Any]:
                 identity=identity,
             )
         else:
-            _write_bids(root / "nifti", patient, series)
+            _write_bids(root / "nifti", patient, series, number)
         for name, mask in series.truth.items():
             if mask.array.any():
                 place = root / "truth" / patient
                 place.mkdir(parents=True, exist_ok=True)
-                write_nifti(mask, place / f"{series.name}-{name}.nii.gz")
+                write_nifti(mask, place / f"{number:02d}-{series.name}-{name}.nii.gz")
     report = root / "reports" / f"{patient}.txt"
     report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(made.report, encoding="utf-8")
+    report.write_text(made.report.text, encoding="utf-8")
+    runs.write_json(root / "truth" / patient / "truth.json", _truth(made))
     return {KEY: patient, **made.labels}
+
+
+def _truth(made: SimulatedCase) -> dict[str, Any]:
+    """What only the simulator knows: the report's findings with their places, and how each series was degraded."""
+    return {
+        "report": {
+            "statements": [asdict(item) for item in made.report.statements],
+            "spans": [asdict(item) for item in made.report.spans],
+            "errors": made.report.errors,
+        },
+        "series": [
+            {"number": number, "name": item.name, "site": item.site, "exam": item.exam, **item.degradations}
+            for number, item in enumerate(made.series, start=1)
+        ],
+    }
 
 
 def _identity(made: SimulatedCase, series: SimulatedSeries, number: int, seed: int) -> Identity:
@@ -70,7 +86,8 @@ def _identity(made: SimulatedCase, series: SimulatedSeries, number: int, seed: i
         study_date=person.study_date,
         study_time=f"{8 + number % 10:02d}{(number * 7) % 60:02d}00",
         accession=person.accession,
-        institution=made.site,
+        institution=series.site or made.site,
+        study_number=str(series.exam),
         study_description="MRI head",
         description=series.acquisition.series_description or series.name,
         series_number=number,
@@ -78,12 +95,12 @@ def _identity(made: SimulatedCase, series: SimulatedSeries, number: int, seed: i
     )
 
 
-def _write_bids(root: Path, patient: str, series: SimulatedSeries) -> None:
+def _write_bids(root: Path, patient: str, series: SimulatedSeries, number: int) -> None:
     """A NIfTI file with a JSON sidecar of the header beside it, named as BIDS does."""
     label = "".join(letter for letter in patient if letter.isalnum())
     place = root / f"sub-{label}" / "anat"
     place.mkdir(parents=True, exist_ok=True)
-    write_nifti(series.volume, place / f"sub-{label}_{series.name}.nii.gz")
+    write_nifti(series.volume, place / f"sub-{label}_run-{number}_{series.name}.nii.gz")
     header = series.acquisition
     sidecar = {
         "Modality": header.modality,
@@ -98,7 +115,7 @@ def _write_bids(root: Path, patient: str, series: SimulatedSeries) -> None:
         "SeriesDescription": header.series_description,
     }
     stated = {key: value for key, value in sidecar.items() if value is not None}
-    runs.write_json(place / f"sub-{label}_{series.name}.json", stated)
+    runs.write_json(place / f"sub-{label}_run-{number}_{series.name}.json", stated)
 
 
 def _seconds(milliseconds: float | None) -> float | None:

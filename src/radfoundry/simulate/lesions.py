@@ -116,16 +116,16 @@ def draw_finding(places_mm: np.ndarray, rng: np.random.Generator) -> tuple[Lesio
     """
     kind = str(rng.choice(["demyelination", "tumour", "infarct"], p=[0.45, 0.35, 0.2]))
     if kind == "demyelination":
-        return tuple(draw_blob(kind, places_mm, rng, radius_mm=(2.5, 6.5)) for _ in range(int(rng.integers(2, 9))))
+        return tuple(draw_blob(kind, places_mm, rng, radius_mm=(3.0, 8.5)) for _ in range(int(rng.integers(4, 16))))
     if kind == "tumour":
-        mass = draw_blob(kind, places_mm, rng, radius_mm=(8, 20))
+        mass = draw_blob(kind, places_mm, rng, radius_mm=(13, 26))
         return (replace(mass, mass_effect=float(rng.uniform(0.1, 0.45))),)
-    return (draw_blob(kind, places_mm, rng, radius_mm=(6, 16)),)
+    return (draw_blob(kind, places_mm, rng, radius_mm=(11, 25)),)
 
 
 def draw_ageing(places_mm: np.ndarray, *, age_years: float, rng: np.random.Generator) -> tuple[Lesion, ...]:
-    """Small white-matter spots that come with age and are no finding: about one by 50 years, ten by 80."""
-    expected = 10 * max(0.0, (age_years - 35) / 45) ** 2.2
+    """Small white-matter spots that come with age and are no finding: less than one by 50 years, eight by 80."""
+    expected = 8 * max(0.0, (age_years - 35) / 45) ** 2.2
     count = int(min(rng.poisson(expected * rng.gamma(2.0, 0.5)), 30))
     spots = [draw_blob("gliosis", places_mm, rng, radius_mm=(1.2, 2.8)) for _ in range(count)]
     return tuple(replace(spot, incidental=True) for spot in spots)

@@ -46,7 +46,9 @@ PROTOCOLS: Mapping[str, Range] = {
     "T2w-fat-suppressed": Range("spin-echo", (3000, 6000), (55, 90), train=(7, 16), fat_suppressed=True),
     "PDw": Range("spin-echo", (2200, 4000), (12, 30), train=(3, 8)),
     "PDw-fat-suppressed": Range("spin-echo", (2200, 4000), (25, 42), train=(5, 9), fat_suppressed=True),
-    "FLAIR": Range("inversion-recovery", (8000, 10500), (85, 135), train=(12, 24), null_t1_ms=CSF_T1_MS),
+    "FLAIR": Range(
+        "inversion-recovery", (8000, 10500), (85, 135), train=(12, 24), null_t1_ms=CSF_T1_MS, fat_suppressed=True
+    ),
     "STIR": Range("inversion-recovery", (3500, 6000), (30, 60), train=(7, 16), inversion=(150, 220)),
     "T2star": Range("gradient-echo", (500, 900), (15, 28), flip=(18, 30)),
     "SWI": Range("gradient-echo", (27, 50), (20, 40), flip=(12, 18), volumetric=True),
