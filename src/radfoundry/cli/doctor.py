@@ -16,7 +16,8 @@ from radfoundry.cli import talk
 # Each of these imports torchvision, whose only builds break beside a CPU torch: one import and
 # every model of transformers fails as well.
 HARMFUL = ("torchvision", "timm", "open_clip", "pytorch_grad_cam")
-DECODERS = {"openjpeg": "JPEG 2000", "rle": "RLE", "jpeg_ls": "JPEG-LS", "gdcm": "JPEG lossless"}
+# JPEG lossless is decoded by radfoundry itself; plain JPEG by Pillow.
+DECODERS = {"openjpeg": "JPEG 2000", "rle": "RLE", "jpeg_ls": "JPEG-LS", "PIL": "JPEG"}
 LEAST_FREE_GIB = 1.0
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from radfoundry.records import EncoderSpec, Features
 
-PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
+PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)
 COARSE = 6
 
 
@@ -35,7 +35,7 @@ class IntensityFeatures:
 
 
 def first_order(values: torch.Tensor) -> torch.Tensor:
-    """(images, voxels) to (images, 15): percentiles, mean, spread, skewness, kurtosis, entropy, foreground share.
+    """(images, voxels) to (images, 17): percentiles, mean, spread, skewness, kurtosis, entropy, foreground share.
 
     Definitions follow the Image Biomarker Standardisation Initiative (Zwanenburg et al. 2020, section 3.3).
     """
@@ -68,7 +68,7 @@ def build(*, channels: int = 1, dimensions: int = 3, spacing_mm: float = 3.0) ->
         orientation="RAS",
         spacing_mm=None if flat else (spacing_mm, spacing_mm, spacing_mm),
         shape=(128, 128, 1) if flat else (64, 64, 64),
-        intensity="percentile",
+        intensity="zscore",
         channels=channels,
         dimensions=dimensions,
     )

@@ -142,23 +142,7 @@ def feature_map(embeddings: Embeddings, truth: Mapping[str, Any], *, title: str,
 
 
 def thumbnails(cohort: Cohort, folder: Path, *, most: int = 12) -> Block:
-    """Middle slices of the first series of the cohort, one patient after another, as small pictures."""
+    """Middle slices of the first patients' series as small pictures, in radiological convention."""
     from radfoundry.data import summary
 
-    images = []
-    shown: list[Any] = []
-    for case in cohort.cases:
-        shown += case.series[: max(1, most // max(1, min(4, len(cohort))))]
-        if len(shown) >= most:
-            break
-    for index, series in enumerate(shown[:most]):
-        name = f"thumbnails/series-{index:02d}.png"
-        summary.write_thumbnail(series.load(), folder / name)
-        caption = " · ".join(part for part in (series.sequence or series.acquisition.modality, series.site) if part)
-        images.append({"png": name, "caption": caption or "unknown"})
-    return {
-        "kind": "thumbnails",
-        "title": "What the images look like",
-        "images": images,
-        "note": "Middle slice of each series, patient's right on the left of the picture.",
-    }
+    return summary.thumbnail_block(cohort.series[:most], folder)
