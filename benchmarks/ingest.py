@@ -72,6 +72,13 @@ def go(folder):
     return sum(len(read_dicom_directory(str(path))) for path in sorted(Path(folder).iterdir()))
 """,
 }
+NOTE = """
+The fields kept are the same for the first, second and fourth reader; `dcmread` without asking for values leaves them
+undecoded. MONAI's and dicom2nifti's readers also read the bytes of the pixels, which a header inventory does not need:
+that is how they offer headers. What limits ours: of some 230 µs a file, opening and reading it takes 50, stepping
+through the header 60, and decoding, checking and building the record the rest; the whole inventory adds a second
+opening (to find archives by their content), keyed pseudonyms, JSON and Parquet.
+"""
 TIMER = """
 import json, sys, time
 {reader}
@@ -186,7 +193,9 @@ def main() -> None:
     options.to.parent.mkdir(parents=True, exist_ok=True)
     options.to.write_text(json.dumps(record, indent=1) + "\n")
     about = "\n".join(f"- {name}: {value}" for name, value in record["machine"].items())
-    options.to.with_suffix(".md").write_text(f"# Header inventory\n\n{text}\n\n{about}\n- files: {options.files}\n")
+    options.to.with_suffix(".md").write_text(
+        f"# Header inventory\n\n{text}\n{NOTE}\n{about}\n- files: {options.files}\n"
+    )
 
 
 if __name__ == "__main__":
