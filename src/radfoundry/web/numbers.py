@@ -58,7 +58,7 @@ def estimate_text(estimate: Estimate) -> str:
     """
     width = estimate.high - estimate.low
     if math.isnan(width) or width == 0:
-        return estimate.text(2)
+        return estimate.text(0 if estimate.method == "counted" else 2)
     if width >= 10:
         return estimate.text(0 if width >= 100 else 1)
     # Both ends of an interval never print alike: that would look like certainty.
