@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri, stdtrit
-from scipy.stats import chi2, nct
+from scipy.special import chdtri, nctdtrit, ndtri, stdtrit
 
 from radfoundry.records import Estimate, InputError
 from radfoundry.stats.inputs import choice, clusters, interval_level
@@ -146,7 +145,7 @@ def _exact(n: int, deviation: float, level: float) -> tuple[float, float]:
     """Distances from the bias to the interval around the upper limit: quantiles of the noncentral t."""
     centre, root = float(ndtri(0.975)) * math.sqrt(n), math.sqrt(n)
     tail = (1 - level) / 2
-    low, high = (float(nct.ppf(share, n - 1, centre)) * deviation / root for share in (tail, 1 - tail))
+    low, high = (float(nctdtrit(n - 1, centre, share)) * deviation / root for share in (tail, 1 - tail))
     return low, high
 
 
@@ -162,7 +161,7 @@ def _mover(spread: _Spread, level: float) -> tuple[float, float]:
     tail, n, wide = (1 - level) / 2, spread.subjects, float(ndtri(0.975))
 
     def factors(degrees: int) -> tuple[float, float]:
-        low, high = (float(degrees / chi2.ppf(share, degrees)) for share in (1 - tail, tail))
+        low, high = (float(degrees / chdtri(degrees, 1 - share)) for share in (1 - tail, tail))
         return 1 - low, high - 1
 
     (down_means, up_means), (down_within, up_within) = factors(n - 1), factors(spread.within_degrees)

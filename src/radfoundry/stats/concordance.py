@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import chi2, rankdata
-from scipy.stats import f as f_distribution
+from scipy.special import chdtrc, fdtri
 
 from radfoundry.records import Estimate
 from radfoundry.stats.influence import from_influence
@@ -32,6 +31,8 @@ def kendall_w(ratings: ArrayLike, *, level: float = 0.95) -> Estimate:
     >>> kendall_w([[1, 1, 2], [2, 3, 1], [3, 2, 3], [4, 4, 4]]).text()
     '0.78 (0.35-0.98)'
     """
+    from scipy.stats import rankdata
+
     table, note = complete_table(ratings)
     cases, readers = table.shape
     interval_level(level)
@@ -46,7 +47,7 @@ def kendall_w(ratings: ArrayLike, *, level: float = 0.95) -> Estimate:
     )
     spread = 12 * float(((sums - sums.mean()) ** 2).sum())
     value = min(1.0, spread / (readers**2 * (cases**3 - cases) - readers * ties))
-    p_value = float(chi2.sf(readers * (cases - 1) * value, cases - 1))
+    p_value = float(chdtrc(cases - 1, readers * (cases - 1) * value))
     if math.isclose(value, 1.0):
         return Estimate(
             1.0, level=level, method=method, n=cases, note=joined("one order for all", note), p_value=p_value
@@ -55,8 +56,8 @@ def kendall_w(ratings: ArrayLike, *, level: float = 0.95) -> Estimate:
     degrees = cases - 1, (cases - 1) * (readers - 1)
     tail = (1 - level) / 2
     ratios = (
-        between / rest / f_distribution.ppf(1 - tail, *degrees),
-        between / rest * f_distribution.ppf(1 - tail, *degrees[::-1]),
+        between / rest / fdtri(*degrees, 1 - tail),
+        between / rest * fdtri(*degrees[::-1], 1 - tail),
     )
     low, high = (float(max(0.0, ratio / (ratio + readers - 1))) for ratio in ratios)
     return Estimate(value, low, high, level, method, cases, note, p_value)

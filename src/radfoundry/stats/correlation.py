@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import kendalltau, norm, pearsonr, rankdata, spearmanr
+from scipy.special import ndtr
 
 from radfoundry.records import Estimate
 from radfoundry.stats.influence import from_influence, limits
@@ -62,12 +62,16 @@ def correlation(
 
 
 def _value(one: np.ndarray, two: np.ndarray, kind: str) -> tuple[float, float]:
+    from scipy.stats import kendalltau, pearsonr, spearmanr
+
     function = {"pearson": pearsonr, "spearman": spearmanr, "kendall": kendalltau}[kind]
     found = function(one, two)
     return float(np.clip(found.statistic, -1, 1)), float(found.pvalue)
 
 
 def _clustered(one: np.ndarray, two: np.ndarray, kind: str, patient: ArrayLike, level: float) -> Estimate:
+    from scipy.stats import rankdata
+
     if kind == "spearman":
         one, two = rankdata(one), rankdata(two)
     first, second = ((side - side.mean()) / side.std() for side in (one, two))
@@ -88,4 +92,4 @@ def correlation_difference(first: Estimate, second: Estimate, *, level: float = 
     error = math.sqrt(1 / (first.n - 3) + 1 / (second.n - 3))
     z = (math.atanh(first.value) - math.atanh(second.value)) / error
     n = first.n + second.n
-    return Estimate(value, low, high, level, "difference of correlations", n, "", 2 * float(norm.sf(abs(z))))
+    return Estimate(value, low, high, level, "difference of correlations", n, "", 2 * float(ndtr(-abs(z))))

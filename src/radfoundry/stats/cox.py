@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, ndtri
-from scipy.stats import chi2
+from scipy.special import chdtrc, ndtr, ndtri
 
 from radfoundry.records import Estimate, InputError
 from radfoundry.stats.concordance_index import concordance_index
@@ -109,7 +108,7 @@ def cox_regression(
         coefficients,
         covariance,
         (null, full),
-        float(chi2.sf(2 * (full - null), len(names))),
+        float(chdtrc(len(names), 2 * (full - null))),
         concordance_index(times, events, matrix @ coefficients, level=level),
         hazard_time,
         hazard,

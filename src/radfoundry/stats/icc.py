@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import f as f_distribution
+from scipy.special import fdtrc, fdtri
 
 from radfoundry.records import Estimate
 from radfoundry.stats.inputs import choice, interval_level
@@ -65,10 +65,10 @@ Numbers = tuple[float, float, float, float]
 def _ratio_limits(ratio: float, degrees: tuple[float, float], readers: int, tail: float) -> Numbers:
     """Value and limits of (F - 1) / (F + k - 1), and the p-value of F."""
     first, second = degrees
-    low = ratio / float(f_distribution.ppf(1 - tail, first, second))
-    high = ratio * float(f_distribution.ppf(1 - tail, second, first))
+    low = ratio / float(fdtri(first, second, 1 - tail))
+    high = ratio * float(fdtri(second, first, 1 - tail))
     value, lower, upper = ((f - 1) / (f + readers - 1) for f in (ratio, low, high))
-    return value, lower, upper, float(f_distribution.sf(ratio, first, second))
+    return value, lower, upper, float(fdtrc(first, second, ratio))
 
 
 def _one_way(squares: Numbers, shape: tuple[int, int], tail: float) -> Numbers:
@@ -98,12 +98,12 @@ def _agreement(squares: Numbers, shape: tuple[int, int], tail: float) -> Numbers
     spread = n * (1 + (k - 1) * value) - k * value
     degrees = (k - 1) * (n - 1) * (k * value * ratio + spread) ** 2
     degrees /= (n - 1) * (k * value * ratio) ** 2 + spread**2
-    upper = float(f_distribution.ppf(1 - tail, n - 1, degrees))
-    lower = float(f_distribution.ppf(1 - tail, degrees, n - 1))
+    upper = float(fdtri(n - 1, degrees, 1 - tail))
+    lower = float(fdtri(degrees, n - 1, 1 - tail))
     error = k * reader + (k * n - k - n) * rest
     low = n * (between - upper * rest) / (upper * error + n * between)
     high = n * (lower * between - rest) / (error + n * lower * between)
-    p_value = float(f_distribution.sf(between / rest, n - 1, (n - 1) * (k - 1)))
+    p_value = float(fdtrc(n - 1, (n - 1) * (k - 1), between / rest))
     return value, low, high, p_value
 
 

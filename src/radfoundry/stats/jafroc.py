@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtr, stdtrit
 
 from radfoundry.records import Estimate, InputError
 from radfoundry.stats.inputs import choice, clusters, interval_level
@@ -165,7 +165,7 @@ def _from_pseudovalues(value: float, left_out: np.ndarray, about: tuple[int, str
     if patients < 2:
         return Estimate(value, level=level, method=method, n=n, note="too few patients for an interval")
     error = float(np.sqrt((patients - 1) / patients * ((defined - defined.mean()) ** 2).sum()))
-    half = float(t.ppf((1 + level) / 2, patients - 1)) * error
-    p_value = (2 * float(t.sf(abs(value) / error, patients - 1)) if error > 0 else 1.0) if test else None
+    half = float(stdtrit(patients - 1, (1 + level) / 2)) * error
+    p_value = (2 * float(stdtr(patients - 1, -abs(value) / error)) if error > 0 else 1.0) if test else None
     note = "p for no difference" if test else ""
     return Estimate(value, value - half, value + half, level, method, n, note, p_value)

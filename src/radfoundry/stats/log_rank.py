@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri
-from scipy.stats import chi2
+from scipy.special import chdtrc, ndtri
 
 from radfoundry.records import Estimate, InputError
 from radfoundry.stats.follow_up import follow_up
@@ -72,7 +71,7 @@ def log_rank(
         parts = _one_stratum(times[rows], events[rows], place[rows], len(names))
         observed, expected, variance = observed + parts[0], expected + parts[1], variance + parts[2]
     chi_square, degrees = _chi_square(observed - expected, variance)
-    p_value = float(chi2.sf(chi_square, degrees)) if degrees else math.nan
+    p_value = float(chdtrc(degrees, chi_square)) if degrees else math.nan
     return LogRank(
         tuple(str(name) for name in names),
         tuple(int(count) for count in np.bincount(place)),

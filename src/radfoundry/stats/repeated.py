@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import chi2, t
-from scipy.stats import f as f_distribution
+from scipy.special import chdtri, fdtr, fdtrc, ncfdtr, stdtr, stdtrit
 
 from radfoundry.records import Estimate
 from radfoundry.stats.inputs import interval_level
@@ -32,8 +31,8 @@ def paired_t(first: ArrayLike, second: ArrayLike, *, level: float = 0.95) -> Est
     value, error = float(difference.mean()), float(difference.std(ddof=1) / math.sqrt(n))
     if error == 0:
         return Estimate(value, level=level, method=method, n=n, note="all differences are equal")
-    half = float(t.ppf(tail, n - 1)) * error
-    p_value = 2 * float(t.sf(abs(value / error), n - 1))
+    half = float(stdtrit(n - 1, tail)) * error
+    p_value = 2 * float(stdtr(n - 1, -abs(value / error)))
     return Estimate(value, value - half, value + half, level, method, n, "p for no difference", p_value)
 
 
@@ -81,7 +80,7 @@ def repeated_measures(values: ArrayLike, *, level: float = 0.95) -> RepeatedMeas
     degrees = conditions - 1, (n - 1) * (conditions - 1)
     geisser, feldt = _epsilons(table)
     p_plain, p_geisser, p_feldt = (
-        float(f_distribution.sf(ratio, degrees[0] * epsilon, degrees[1] * epsilon)) for epsilon in (1, geisser, feldt)
+        float(fdtrc(degrees[0] * epsilon, degrees[1] * epsilon, ratio)) for epsilon in (1, geisser, feldt)
     )
     share = ratio * degrees[0] / (ratio * degrees[0] + degrees[1])
     low, high = _effect_limits(ratio, degrees, n, level)
@@ -110,13 +109,12 @@ def _epsilons(table: np.ndarray) -> tuple[float, float]:
 
 def _effect_limits(ratio: float, degrees: tuple[int, int], n: int, level: float) -> tuple[float, float]:
     from scipy.optimize import brentq
-    from scipy.stats import ncf
 
     def centre(share: float) -> float:
-        if f_distribution.cdf(ratio, *degrees) < share:
+        if fdtr(*degrees, ratio) < share:
             return 0.0
         top = 10 * (ratio * degrees[0] + 10)
-        return float(brentq(lambda shift: ncf.cdf(ratio, *degrees, shift) - share, 0, top))
+        return float(brentq(lambda shift: ncfdtr(*degrees, shift, ratio) - share, 0, top))
 
     tail = (1 - level) / 2
     low, high = (shift / (shift + degrees[1] + degrees[0] + 1) for shift in (centre(1 - tail), centre(tail)))
@@ -164,7 +162,7 @@ def repeatability(values: ArrayLike, *, level: float = 0.95) -> Repeatability:
     means = np.nanmean(table, axis=1)
     squares = np.nansum((table - means[:, None]) ** 2, axis=1)
     tail = (1 - level) / 2
-    factors = [math.sqrt(degrees / float(chi2.ppf(share, degrees))) for share in (1 - tail, tail)]
+    factors = [math.sqrt(degrees / float(chdtri(degrees, 1 - share))) for share in (1 - tail, tail)]
 
     def scaled(value: float, method: str) -> Estimate:
         return Estimate(value, value * factors[0], value * factors[1], level, f"{method}, chi-squared", n)
