@@ -61,8 +61,8 @@ def estimate_text(estimate: Estimate) -> str:
         return estimate.text(0 if estimate.method == "counted" else 2)
     if width >= 10:
         return estimate.text(0 if width >= 100 else 1)
-    # Both ends of an interval never print alike: that would look like certainty.
-    enough = [digits for digits in (2, 3, 4) if f"{estimate.low:.{digits}f}" != f"{estimate.high:.{digits}f}"]
+    # Both ends of an interval never print alike, which would look like certainty.
+    enough = [digits for digits in (2, 3, 4, 5) if width * 10**digits >= 1.5]
     return estimate.text(enough[0] if enough else 6)
 
 
