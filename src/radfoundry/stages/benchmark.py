@@ -126,8 +126,8 @@ def _blocks(
             "reference": 0.5 if "auroc" in main else None,
             "axis": pages.label(main),
         },
-        pages.numbers("Results", {key.replace("/", ": "): value for key, value in metrics.items()}, note=task.about),
-        pages.numbers("Paired differences", {key.replace("/", ": "): value for key, value in gaps.items()}),
+        pages.numbers("Results", metrics, note=task.about),
+        pages.numbers("Paired differences", gaps, note="Positive means that the first is better."),
         pages.numbers("Without looking at the image", plain),
         *pages.curves({name: one.predictions for name, one in found.items()}, task),
     ]

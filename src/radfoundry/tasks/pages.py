@@ -65,6 +65,9 @@ def label(name: str) -> str:
         "trivial-mae": "mean absolute error of the median",
         "share-of-largest-class": "share of the largest class",
     }
+    owner, slash, metric = name.partition("/")
+    if slash:
+        return f"{owner.replace('-minus-', ' minus ')}: {known.get(metric, metric.replace('-', ' '))}"
     return known.get(name, name.replace("-", " "))
 
 

@@ -97,7 +97,8 @@ def _classes(task: Task, known: Mapping[str, Any]) -> tuple[Task, dict[str, Any]
     kind = "binary" if len(names) == 2 else "multiclass"
     if task.kind == "binary" and kind != "binary":
         raise InputError(f"{len(names)} values where two are expected", where=f"label {task.target}")
-    about = f"{task.about} ({', '.join(f'{index} = {name}' for index, name in enumerate(names))})"
+    coded = [f"{index} = {name}" for index, name in enumerate(names) if str(index) != name]
+    about = f"{task.about} ({', '.join(coded)})" if coded else task.about
     settled = Task(task.name, task.target, kind, task.unit, METRICS[kind], about)
     return settled, {key: names.index(str(value)) for key, value in known.items()}
 
