@@ -104,7 +104,7 @@ def _expand_components(model: type[BaseModel], values: Mapping[str, Any]) -> dic
     """A component given by its bare name becomes `{name: …}`, so that both spellings mean the same."""
     expanded = dict(values)
     for name, item in model.model_fields.items():
-        if item.annotation is Component and isinstance(expanded.get(name), str):
+        if item.annotation in (Component, Component | None) and isinstance(expanded.get(name), str):
             expanded[name] = {"name": expanded[name]}
         elif item.annotation in (list[Component], tuple[Component, ...]) and isinstance(expanded.get(name), list):
             expanded[name] = [{"name": part} if isinstance(part, str) else part for part in expanded[name]]

@@ -155,3 +155,8 @@ def test_a_reader_trial_around_a_cohorts_own_scores(tmp_path, planted_cohort, mo
     assert found.metrics["auroc-change"].low > 0
     assert found.metrics["false-findings-pooled"].low > found.metrics["false-findings-two-way"].value
     assert any("readers are simulated" in note for note in found.notes)
+
+
+def test_a_question_may_be_given_by_its_bare_name():
+    config = settings.load(plan.Config, {"cohort": "c", "task": "lesion-present", "head": "knn"})
+    assert (config.task.name, config.head.name) == ("lesion-present", "knn")
