@@ -159,3 +159,29 @@ def test_tissue_names_of_the_head_are_known():
     from radfoundry.simulate.tissues import NAMES
 
     assert set(TISSUES) <= set(NAMES)
+
+
+def test_rendered_t1_resembles_the_real_template():
+    from radfoundry.simulate.head import template_map
+    from radfoundry.simulate.sequences import Sequence, tissue_signals
+    from radfoundry.simulate.tissues import at_field
+
+    template = head()
+    real, _ = template_map("t1", 2)
+    # The ICBM-152 volumes were scanned as spoiled gradient echo, TR 18, TE 10 ms, 30 degrees at 1.5 T.
+    sequence = Sequence("T1w", "gradient-echo", 18, 10, flip_angle_deg=30)
+    values = tissue_signals(sequence, at_field(1.5, names=TISSUES)).numpy()
+    rendered = np.tensordot(values, template.fractions.numpy(), 1)
+    inside = (real > 0.05) & (template.depth_mm.numpy() > 0)
+    assert np.corrcoef(rendered[inside], real[inside])[0, 1] > 0.95
+
+
+def test_options_mark_fault_and_travel():
+    preset = presets.brain_multisequence(
+        sequences=("FLAIR",), lesion_rate=1.0, marker_rate=1.0, fault_rate=1.0, travelling=True
+    )
+    made = preset.simulate(0, seed=2)
+    assert len(made.series) == 4 and len({item.site for item in made.series}) == 2
+    assert made.labels["marker"] == 1
+    for item in made.series:
+        assert item.volume.array[0, 2, 8, 0] == item.volume.array[0, 2, 7, 0] > 0  # the stem of the burned-in L

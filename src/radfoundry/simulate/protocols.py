@@ -51,7 +51,7 @@ PROTOCOLS: Mapping[str, Range] = {
     ),
     "STIR": Range("inversion-recovery", (3500, 6000), (30, 60), train=(7, 16), inversion=(150, 220)),
     "T2star": Range("gradient-echo", (500, 900), (15, 28), flip=(18, 30)),
-    "SWI": Range("gradient-echo", (27, 50), (20, 40), flip=(12, 18), volumetric=True),
+    "SWI": Range("gradient-echo", (34, 50), (20, 30), flip=(12, 18), volumetric=True),
     "bSSFP": Range("balanced", (3.5, 6.0), (1.5, 2.6), flip=(45, 70)),
     "DWI-b0": Range("diffusion", (3500, 7000), (60, 95), train=(64, 128), b_value=0, fat_suppressed=True),
     "DWI-b1000": Range("diffusion", (3500, 7000), (60, 95), train=(64, 128), b_value=1000, fat_suppressed=True),
