@@ -84,14 +84,40 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
     "joint-narrowing": ("joint space narrowing", "loss of joint space", "reduced cartilage height"),
 }
 UNCOUNTABLE = frozenset(
-    ("mass effect", "local mass effect", "fluid in the joint", "cerebral atrophy", "generalised volume loss")
+    (
+        "mass effect",
+        "local mass effect",
+        "sulcal effacement",
+        "fluid in the joint",
+        "cerebral atrophy",
+        "generalised volume loss",
+        "widening of the cortical sulci",
+        "ventricular enlargement",
+        "widening of the ventricles",
+        "ventriculomegaly",
+        "small vessel disease",
+        "leukoaraiosis",
+        "chronic microangiopathic change",
+        "midline shift",
+        "shift of the midline",
+        "displacement of midline structures",
+        "consolidation",
+        "atelectasis",
+        "volume loss",
+        "plate-like collapse",
+        "joint space narrowing",
+        "loss of joint space",
+        "reduced cartilage height",
+        "haemorrhage",
+        "blunting of the costophrenic angle",
+    )
 )
 PRESENT = (
     "There is {a} {what}{where}{size}.",
     "{What}{where}{size} is seen.",
     "Findings include {a} {what}{where}{size}.",
 )
-ABSENT = ("No {what}.", "There is no evidence of {what}.", "{What} is not seen.")
+ABSENT = ("No {what}.", "There is no evidence of {a} {what}.", "{What} is not seen.")
 UNCERTAIN = ("Possible {what}{where}.", "{What}{where} cannot be excluded.", "Findings may represent {what}{where}.")
 COMPARED = (
     "previously {prior:.0f} mm",
