@@ -117,7 +117,9 @@ def main() -> None:
         "seconds": round(time.perf_counter() - started, 1),
         "lcdb": "0.1.0",
     }
-    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    written = Path(__file__).parent / "results" / "label_budget.json"
+    written.parent.mkdir(exist_ok=True)
+    written.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
 
 

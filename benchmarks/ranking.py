@@ -1,4 +1,4 @@
-"""20 models on 300 cases: 10,000 bootstrap rank draws and 100,000 permutation swaps, in under 2 seconds."""
+"""20 models on 300 cases: 10,000 bootstrap rank draws and 100,000 permutation swaps, in under 2 s of processor time."""
 
 import json
 import os
@@ -28,20 +28,20 @@ def scores(count: int = 20, cases: int = 300) -> dict[str, np.ndarray]:
 def slow_ranks(table: dict[str, np.ndarray], draws: int) -> float:
     """Seconds for the plain loop: redraw the cases, average, rank."""
     matrix = np.stack(list(table.values()))
-    rng, started = np.random.default_rng(0), time.perf_counter()
+    rng, started = np.random.default_rng(0), time.process_time()
     for _ in range(draws):
         rows = rng.integers(0, matrix.shape[1], matrix.shape[1])
         np.argsort(np.argsort(-matrix[:, rows].mean(axis=1)))
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def slow_swaps(table: dict[str, np.ndarray], flips: int) -> float:
     """Seconds for one pair by the plain loop of random signs."""
     first, second = list(table.values())[:2]
-    difference, rng, started = first - second, np.random.default_rng(0), time.perf_counter()
+    difference, rng, started = first - second, np.random.default_rng(0), time.process_time()
     for _ in range(flips):
         abs((difference * rng.choice((-1.0, 1.0), len(difference))).mean())
-    return time.perf_counter() - started
+    return time.process_time() - started
 
 
 def main() -> None:
@@ -49,11 +49,11 @@ def main() -> None:
     rank_models(table, draws=50)
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         ranks = rank_models(table, draws=10_000)
-        middle = time.perf_counter()
+        middle = time.process_time()
         pairs = permutation_tests(table, flips=100_000)
-        times.append((middle - start, time.perf_counter() - middle))
+        times.append((middle - start, time.process_time() - middle))
     rank_s, swap_s = min(times, key=sum)
     result = {
         "models": len(table),
@@ -72,7 +72,9 @@ def main() -> None:
         "machine": platform.machine(),
         "best": f"{ranks[0].model}: rank {ranks[0].rank}",
     }
-    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    written = Path(__file__).parent / "results" / "ranking.json"
+    written.parent.mkdir(exist_ok=True)
+    written.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(result, indent=2))
     if result["total_s"] > LIMIT_S:
         raise SystemExit(f"took {result['total_s']} s, the limit is {LIMIT_S} s")

@@ -268,7 +268,7 @@ def test_real_learning_curves_of_the_learning_curve_database(tmp_path):
     copy = tmp_path / "label_budget.py"
     copy.write_text(script.read_text())
     subprocess.run([sys.executable, copy, named], check=True, capture_output=True)
-    for name, found in json.loads(copy.with_suffix(".json").read_text()).items():
+    for name, found in json.loads((tmp_path / "results" / "label_budget.json").read_text()).items():
         if isinstance(found, dict):
             assert found["fit"] < found["last"], name
             assert found["inside95"] >= 0.80, name
