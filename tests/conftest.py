@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def simulated_cohort(tmp_path_factory):
-    """A folder with `scans/` (simulated DICOM), `cohort/` (ingested, labelled), `labels.csv`, `predictions.csv`, `key`."""
+    """A folder with `scans/` (simulated DICOM), `cohort/` (labelled), `labels.csv`, `predictions.csv` and `key`."""
     from radfoundry.cli.main import exit_code
 
     folder = tmp_path_factory.mktemp("simulated")

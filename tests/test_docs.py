@@ -1,4 +1,4 @@
-"""Everything the documentation shows runs: Python blocks as they stand, `radfoundry` commands in order, page by page."""
+"""Everything the documentation shows runs: Python blocks as they stand, `radfoundry` commands in order."""
 
 import re
 import shlex

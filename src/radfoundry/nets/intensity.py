@@ -8,6 +8,7 @@ from torch import nn
 from radfoundry.records import EncoderSpec, Features
 
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)
+STATISTICS = len(PERCENTILES) + 6
 COARSE = 6
 
 

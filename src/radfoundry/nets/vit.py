@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from radfoundry.nets.intensity import STATISTICS, first_order
 from radfoundry.records import EncoderSpec, Features, InputError
 
 
@@ -36,8 +37,9 @@ class Attention(nn.Module):
 class TokenEncoder(nn.Module):
     """Image to one feature vector per place and one for the whole.
 
-    The pooled vector is the mean and the maximum over places, taken before any normalisation across the
-    image, so that overall brightness (the sequence) and single bright places (a lesion) both survive.
+    One more token carries the image's first-order statistics, so that overall brightness (the sequence, the
+    share of fluid) is not lost to normalisation. The pooled vector is the mean and the maximum over places,
+    for what is everywhere and for what is at one place, followed by that token.
     """
 
     def __init__(self, spec: EncoderSpec, *, depth: int, heads: int, patch: tuple[int, int, int]) -> None:
@@ -48,6 +50,7 @@ class TokenEncoder(nn.Module):
         self.stem = build_stem(spec.channels, spec.width, patch)
         self.blocks = nn.ModuleList(Attention(spec.width, heads) for _ in range(depth))
         self.missing = nn.Parameter(torch.zeros(spec.channels))
+        self.statistics = nn.Linear(spec.channels * STATISTICS, spec.width)
 
     def encode(self, x: torch.Tensor, present: torch.Tensor | None = None) -> Features:
         """x: (batch, channels, I, J, K); present: (batch, channels), False where a sequence is missing."""
@@ -57,16 +60,20 @@ class TokenEncoder(nn.Module):
                 remedy="prepare the image as the encoder's spec says",
                 finding="shape",
             )
+        image = x
         if present is not None:
             keep = present[:, :, None, None, None].to(x.dtype)
-            x = x * keep + self.missing[None, :, None, None, None] * (1 - keep)
+            image = x * keep
+            x = image + self.missing[None, :, None, None, None] * (1 - keep)
         places = self.stem(pad_to_multiple(x, self.patch))
         grid = (int(places.shape[2]), int(places.shape[3]), int(places.shape[4]))
         tokens = places.flatten(2).transpose(1, 2)
         tokens = tokens + self.positions(grid, tokens)
+        tokens = torch.cat([self.statistics(statistics_of(image)).unsqueeze(1), tokens], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
-        pooled = torch.cat([tokens.mean(dim=1), tokens.amax(dim=1)], dim=1)
+        overall, tokens = tokens[:, 0], tokens[:, 1:]
+        pooled = torch.cat([tokens.mean(dim=1), tokens.amax(dim=1), overall], dim=1)
         return Features(pooled=pooled, tokens=tokens, grid=grid)
 
     def forward(self, x: torch.Tensor, present: torch.Tensor | None = None) -> Features:
@@ -85,6 +92,13 @@ class TokenEncoder(nn.Module):
         ]
         codes = position_codes(axes, self.width)
         return codes.to(like)[None]
+
+
+def statistics_of(image: torch.Tensor) -> torch.Tensor:
+    """(batch, channels, I, J, K) to (batch, channels x STATISTICS): first-order statistics on a logarithmic scale."""
+    batch, channels = image.shape[:2]
+    values = first_order(image.reshape(batch * channels, -1).float())
+    return (values.sign() * values.abs().log1p()).reshape(batch, channels * STATISTICS).to(image.dtype)
 
 
 def position_codes(axes_mm: Sequence[torch.Tensor], width: int) -> torch.Tensor:
@@ -166,7 +180,7 @@ def tiny(*, channels: int = 1, seed: int = 0, spacing_mm: float = 3.0) -> TokenE
     """About 0.7 million weights; 64³ voxels of 3 mm in, 512 places of 24 mm out; runs on a laptop.
 
     >>> tiny().encode(torch.zeros(1, 1, 64, 64, 64)).pooled.shape
-    torch.Size([1, 192])
+    torch.Size([1, 288])
     """
     spec = _spec("vit3d-tiny", width=96, channels=channels, shape=(64, 64, 64), spacing_mm=spacing_mm)
     return create(spec.name, width=96, depth=4, spec=spec, patch=(8, 8, 8), seed=seed)
