@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
@@ -170,15 +171,16 @@ def _simulated(recipe: Recipe, folder: Path, progress: Progress | None) -> str:
         raise InputError("neither simulate nor path is given", where="recipe.cohort", remedy="name one")
     from radfoundry.data import labels
 
-    scans, cohort = folder / "scans", folder / "cohort"
+    scans, cohort, key = folder / "scans", folder / "cohort", folder / "key"
+    # Nobody is behind a simulated name: a key from the seed makes pseudonyms, and so folds, repeatable.
+    with runs.atomic(key) as partial:
+        partial.write_text(hashlib.sha256(f"simulated {recipe.seed}".encode()).hexdigest(), encoding="ascii")
     if not scans.exists():
         config = {"cohort": recipe.cohort.simulate, "cases": recipe.cohort.cases, "to": str(scans), "seed": recipe.seed}
         _stage("simulate", config, progress)
     if not (cohort / "labels.parquet").exists():
-        _stage(
-            "ingest", {"sources": [str(scans / "dicom")], "to": str(cohort), "key_file": str(folder / "key")}, progress
-        )
-        labels.label(cohort, scans / "labels.csv", on="patient", key_file=folder / "key")
+        _stage("ingest", {"sources": [str(scans / "dicom")], "to": str(cohort), "key_file": str(key)}, progress)
+        labels.label(cohort, scans / "labels.csv", on="patient", key_file=key)
     return str(cohort)
 
 
@@ -234,10 +236,12 @@ def _blocks(recipe: Recipe, steps: Sequence[Run], verdicts: Sequence[Verdict], f
 
 
 def _claim_row(verdict: Verdict) -> dict[str, Any]:
+    from radfoundry.tasks.pages import label
+
     what = "with labels permuted, " if verdict.control else ""
     found: Estimate = verdict.found
     return {
-        "claim": f"{what}{verdict.expectation.key.replace('/', ': ')}",
+        "claim": f"{what}{label(verdict.expectation.key)}",
         "control": verdict.control,
         "met": verdict.met,
         "found": found.to_dict(),

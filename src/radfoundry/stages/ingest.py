@@ -148,6 +148,11 @@ def _shaping(config: Config, rules: Rules) -> dict[str, Any]:
 
 
 def _check_place(config: Config, cohort: Path) -> None:
+    missing = [source for source in config.sources if not Path(source).exists()]
+    if missing:
+        raise InputError(
+            "no such file or folder", where=", ".join(missing), remedy="check the path", finding="missing-file"
+        )
     inside = [source for source in config.sources if Path(source).resolve() in (cohort / "x").resolve().parents]
     if inside:
         raise InputError("the cohort would lie inside its own source", where=str(cohort), remedy="choose another --to")
