@@ -172,7 +172,7 @@ NIFTI = b"\x5c\x01\x00\x00" + bytes(340) + b"n+1\0" + bytes(8)
         ("old", b"\x08\x00\x00\x00\x04\x00\x00\x00\x80\x00\x00\x00", "other"),  # too short for an image
         ("renamed.dcm", b"just some text", "dicom"),
         ("brain.nii", NIFTI, "nifti"),
-        ("brain", gzip.compress(NIFTI), "nifti"),
+        ("brain", gzip.compress(NIFTI, mtime=0), "nifti"),
         ("brain.nii.gz", b"\x1f\x8b broken", "nifti"),
         ("scan.nrrd", b"NRRD0005\ntype: short\n", "itk"),
         ("scan.mha", b"ObjectType = Image\nNDims = 3\n", "itk"),
@@ -181,7 +181,7 @@ NIFTI = b"\x5c\x01\x00\x00" + bytes(340) + b"n+1\0" + bytes(8)
         ("side", b' {"EchoTime": 0.03}', "json"),
         ("labels.csv", b"patient,label\n", "table"),
         ("labels.tsv", b"patient\tlabel\n", "table"),
-        ("notes.gz", gzip.compress(b"hello"), "other"),
+        ("notes.gz", gzip.compress(b"hello", mtime=0), "other"),
         ("readme", b"hello", "other"),
         ("empty", b"", "other"),
         ("archive", zip_bytes({"a": b"b"}), "archive"),
