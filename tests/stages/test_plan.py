@@ -1,6 +1,7 @@
 """`radfoundry plan labels`: from tables to a plan, and what it refuses."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -160,3 +161,31 @@ def test_a_reader_trial_around_a_cohorts_own_scores(tmp_path, planted_cohort, mo
 def test_a_question_may_be_given_by_its_bare_name():
     config = settings.load(plan.Config, {"cohort": "c", "task": "lesion-present", "head": "knn"})
     assert (config.task.name, config.head.name) == ("lesion-present", "knn")
+
+
+def test_the_same_encoder_on_other_series_is_a_second_curve_on_the_same_patients(tmp_path, planted_cohort, monkeypatch):
+    """The finding shows on FLAIR alone; a patient without T1w is left out of both curves."""
+    from radfoundry.data import cohort as cohorts
+    from radfoundry.nets import embedding
+    from radfoundry.records import Acquisition, Case, Cohort, Series
+
+    def made(patient, sequence):
+        place = Series(f"{patient}-{sequence}", patient, f"c-{patient}", Acquisition(), (1, 1, 1, 1), (1, 1, 1))
+        return dataclasses.replace(place, sequence=sequence)
+
+    names = [f"p{i:03}" for i in range(161)]
+    pairs = {name: tuple(made(name, kind) for kind in ("FLAIR", "T1w")[: 2 - (name == "p160")]) for name in names}
+    cases = tuple(Case(f"c-{name}", name, pairs[name], labels={"finding": int(name[1:]) % 2}) for name in names)
+    series = tuple(item for name in names for item in pairs[name])
+
+    def embed(cohort, encoder, progress=None):
+        seen = np.array([item.sequence == "FLAIR" and int(item.patient[1:]) % 2 for item in series])
+        vectors = np.random.default_rng(4).normal(size=(len(series), 12)) + 1.2 * seen[:, None] * (np.arange(12) < 3)
+        return embedding.Embeddings(series, vectors, encoder, "made", "plan")
+
+    monkeypatch.setattr(cohorts, "open_cohort", lambda path: Cohort(cases, fingerprint="planted"))
+    monkeypatch.setattr(embedding, "embed", embed)
+    options = {**LABELS, "against": [], "train_on": {"sequence": "FLAIR"}, "against_on": {"sequence": "T1w"}}
+    found = run(tmp_path, **planted_cohort, **options)
+    assert found.metrics["intensity-minus-intensity-on-T1w/auroc-forecast"].low > 0
+    assert found.metrics["intensity/reachable"].low > 0.5 > found.metrics["intensity-on-T1w/reachable"].high

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,6 +46,7 @@ class Config(Settings):
     against: list[Component] = Field(default=[], description="with cohort: baseline features")
     head: Component | None = Field(default=None, description="with cohort: logistic or knn")
     train_on: dict[str, list[str] | str] = Field(default={}, description="with cohort: series, e.g. sequence=FLAIR")
+    against_on: dict[str, list[str] | str] = Field(default={}, description="labels: compare with these series instead")
     sizes: list[int] = Field(default=[5, 8, 12, 18, 25, 35, 50], description="with cohort: numbers of positives")
     orders: int = Field(default=8, ge=2, description="with cohort: orders of labelling")
     negatives_per_positive: float = Field(default=1.0, gt=0, description="with cohort: negatives labelled beside")
@@ -161,28 +163,51 @@ def _measured(config: Config, progress: Progress | None) -> tuple[dict[str, Curv
     from radfoundry.tasks.label_curve import CurveDesign, label_curve
 
     cohort, task, truth = _asked(config)
+    first, second = (_wanted(facts) for facts in (config.train_on, config.against_on))
+    if config.against_on:
+        truth = _with_both(cohort, truth, first, second)
     design = CurveDesign(
         tuple(config.sizes),
         draws=config.orders,
         negatives_per_positive=config.negatives_per_positive,
         held_out=config.held_out,
-        series={fact: [item] if isinstance(item, str) else list(item) for fact, item in config.train_on.items()},
+        series=first,
         seed=config.seed,
     )
     curves: dict[str, CurvePoints] = {}
     inputs = {"cohort": cohort.fingerprint}
-    for component in [*config.encoders, *config.against]:
+    for place, component in enumerate([*config.encoders, *config.against]):
         name = component.name.rsplit("/", 1)[-1].removesuffix(".safetensors")
         table = embedding.embed(cohort, embedding.open_encoder(component), progress=progress)
-        curves[name] = label_curve(
-            table, task=task, truth=truth, head=heads.named(config.head, task.kind), design=design
-        )
+        asked = {"task": task, "truth": truth, "head": heads.named(config.head, task.kind)}
+        curves[name] = label_curve(table, design=design, **asked)
+        if config.against_on and place < len(config.encoders):
+            other = f"{name}-on-{'-'.join(item for chosen in second.values() for item in chosen)}"
+            curves[other] = label_curve(table, design=replace(design, series=second), **asked)
         inputs[f"encoder {name}"] = table.fingerprint
     return (
         curves,
         inputs,
         [f"n counts positives; {config.negatives_per_positive:g} negatives were labelled beside each"],
     )
+
+
+def _wanted(facts: Mapping[str, list[str] | str]) -> dict[str, list[str]]:
+    return {fact: [item] if isinstance(item, str) else list(item) for fact, item in facts.items()}
+
+
+def _with_both(
+    cohort: Cohort, truth: Mapping[str, Any], first: dict[str, list[str]], second: dict[str, list[str]]
+) -> dict[str, Any]:
+    """The truth of cases that have both kinds of series: only on the same patients are two curves comparable."""
+    from radfoundry.tasks.probe import matches
+
+    both = {
+        case.key
+        for case in cohort.cases
+        if all(any(matches(item, wanted) for item in case.series) for wanted in (first, second))
+    }
+    return {key: answer for key, answer in truth.items() if key in both}
 
 
 def _asked(config: Config) -> tuple[Cohort, Task, Mapping[str, Any]]:
