@@ -15,6 +15,7 @@ ABOVE, AROUND, BELOW = Estimate(0.8, 0.7, 0.9), Estimate(0.5, 0.4, 0.6), Estimat
         ({"low_above": 0.5}, [True, False, False]),
         ({"high_below": 0.5}, [False, False, True]),
         ({"contains": 0.5}, [False, True, False]),
+        ({"low_below": 0.5}, [False, True, True]),
         ({"low_above": 0.0, "high_below": 0.65}, [False, True, True]),
     ],
 )
@@ -25,7 +26,7 @@ def test_rules(rule, met):
 
 def test_an_undefined_number_meets_no_claim():
     undefined = Estimate.undefined("one class")
-    for rule in ({"low_above": -1}, {"high_below": 2}, {"contains": 0.5}):
+    for rule in ({"low_above": -1}, {"high_below": 2}, {"contains": 0.5}, {"low_below": 2}):
         assert not judge(Expectation(metric="auroc", **rule), [{"auroc": undefined}]).met
 
 

@@ -16,7 +16,8 @@ class Expectation(Settings):
     """One claim about one metric: where its whole interval has to lie.
 
     `of` names an encoder; with `beats` the metric is the paired difference `of` minus `beats`.
-    low_above: the interval lies above; high_below: it lies below; contains: it includes.
+    low_above: the interval lies above; high_below: it lies below; contains: it includes; low_below: it begins below,
+    which is what is left of a claim with low_above when its cause is taken away.
     """
 
     metric: str
@@ -25,13 +26,14 @@ class Expectation(Settings):
     low_above: float | None = None
     high_below: float | None = None
     contains: float | None = None
+    low_below: float | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Expectation:
         if self.beats is not None and self.of is None:
             raise ValueError("beats needs of: whose result beats it?")
-        if self.low_above is None and self.high_below is None and self.contains is None:
-            raise ValueError("give low_above, high_below or contains: a claim has to be able to fail")
+        if all(limit is None for limit in (self.low_above, self.high_below, self.contains, self.low_below)):
+            raise ValueError("give low_above, high_below, contains or low_below: a claim has to be able to fail")
         return self
 
     @property
@@ -44,7 +46,12 @@ class Expectation(Settings):
     @property
     def needed(self) -> str:
         """What the interval has to do, in words."""
-        words = {"low_above": "interval above", "high_below": "interval below", "contains": "interval includes"}
+        words = {
+            "low_above": "interval above",
+            "high_below": "interval below",
+            "contains": "interval includes",
+            "low_below": "interval begins below",
+        }
         said = [f"{text} {getattr(self, name)}" for name, text in words.items() if getattr(self, name) is not None]
         return " and ".join(said)
 
@@ -89,4 +96,6 @@ def _met(expectation: Expectation, found: Estimate) -> bool:
         checks.append(found.high < expectation.high_below)
     if expectation.contains is not None:
         checks.append(found.low <= expectation.contains <= found.high)
+    if expectation.low_below is not None:
+        checks.append(found.low < expectation.low_below)
     return found.defined and all(checks)
