@@ -33,7 +33,7 @@ def test_snippets_run(page, tmp_path, monkeypatch, request):
         pytest.skip("no snippets")
     monkeypatch.chdir(tmp_path)
     shell = [line for language, text in found if language == "bash" for line in commands(text)]
-    if any(word in line for line in shell for word in ("scans", "cohort", "labels.csv")):
+    if any(word in line for line in shell for word in ("scans", "cohort", "labels.csv", "predictions.csv")):
         simulated = request.getfixturevalue("simulated_cohort")
         for name in ("scans", "cohort", "labels.csv", "predictions.csv", "key"):
             source = simulated / name

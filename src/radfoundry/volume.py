@@ -158,10 +158,20 @@ def orientation_of(affine: np.ndarray) -> str:
 
 
 def closest_axes(affine: np.ndarray) -> tuple[int, int, int]:
-    """For each array axis the RAS axis it runs along; the assignment with the largest total cosine."""
-    cosines = np.abs(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))
-    orders = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
-    return max(orders, key=lambda order: sum(cosines[axis, column] for column, axis in enumerate(order)))
+    """For each array axis the RAS axis it runs along, each used once.
+
+    Shear is taken out first (polar decomposition), then the best aligned array axis chooses first: the rule of
+    nibabel, so that images near 45 degrees are named as other software names them.
+    """
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    left, _, right = np.linalg.svd(directions)
+    cosines = np.abs(left @ right)
+    chosen = [0, 0, 0]
+    for column in np.argsort(-cosines.max(axis=0), kind="stable"):
+        axis = int(np.argmax(cosines[:, column]))
+        chosen[column] = axis
+        cosines[axis] = -1.0
+    return (chosen[0], chosen[1], chosen[2])
 
 
 def reorientation(affine: np.ndarray, orientation: str) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:

@@ -95,7 +95,7 @@ def test_series_outside_the_spec_are_listed_with_the_reason():
 def test_frame_has_keys_and_features():
     frame = embedding.embed(cohort(range(2)), intensity.build()).frame()
     assert list(frame.columns[:6]) == ["series", "case", "patient", "site", "sequence", "encoder"]
-    assert frame.shape[1] == 6 + 231
+    assert frame.shape[1] == 6 + intensity.STATISTICS + 6**3
 
 
 def test_another_preparation_is_another_answer(tmp_path):

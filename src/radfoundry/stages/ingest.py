@@ -88,8 +88,8 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     """
     cohort = Path(config.to)
     is_begun = (cohort / WORK).exists() or (cohort / RECORD).exists()
-    rules = rules_of(config, create_key=not is_begun)
     _check_place(config, cohort)
+    rules = rules_of(config, create_key=not is_begun)
     is_new = not cohort.exists()
     with _writing(cohort):
         files = _find(config, progress)

@@ -220,13 +220,15 @@ def save_head(probe: Probe, folder: Path, *, task: Task, encoder: str, fingerpri
 
     arrays = {name: np.ascontiguousarray(value) for name, value in probe.head.arrays.items()}
     about = {
-        "format": "1",
-        "head": json.dumps({"name": probe.head.name, "kind": probe.head.kind, "strength": probe.head.strength}),
-        "task": json.dumps({"name": task.name, "target": task.target, "kind": task.kind, "about": task.about}),
-        "encoder": json.dumps({"name": encoder, "fingerprint": fingerprint}),
+        "format": 1,
+        "head": {"name": probe.head.name, "kind": probe.head.kind, "strength": probe.head.strength},
+        "task": {"name": task.name, "target": task.target, "kind": task.kind, "about": task.about},
+        "encoder": {"name": encoder, "fingerprint": fingerprint},
     }
+    # One entry only: safetensors writes several in an order that changes from run to run.
+    metadata = {"radfoundry": json.dumps(about, sort_keys=True)}
     with runs.atomic(folder / "head.safetensors") as partial:
-        save_file(arrays, partial, metadata=about)
+        save_file(arrays, partial, metadata=metadata)
 
 
 def load_head(path: str | Path) -> heads.FittedHead:
@@ -235,7 +237,7 @@ def load_head(path: str | Path) -> heads.FittedHead:
 
     try:
         with safe_open(str(path), framework="np") as handle:
-            about = json.loads((handle.metadata() or {})["head"])
+            about = json.loads((handle.metadata() or {})["radfoundry"])["head"]
             arrays = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError):
         raise InputError("not a head written by radfoundry adapt", where=str(path), finding="unreadable") from None
