@@ -89,6 +89,8 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     cohort = Path(config.to)
     is_begun = (cohort / WORK).exists() or (cohort / RECORD).exists()
     _check_place(config, cohort)
+    key = Path(config.key_file or default_key_file(config.to))
+    key_is_new = not key.exists()
     rules = rules_of(config, create_key=not is_begun)
     is_new = not cohort.exists()
     with _writing(cohort):
@@ -100,6 +102,8 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             except InputError as error:
                 if is_new and error.finding == "no-image":
                     _remove_empty(cohort)
+                    if key_is_new:
+                        key.unlink(missing_ok=True)
                 raise
 
 
