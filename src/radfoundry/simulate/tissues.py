@@ -66,6 +66,30 @@ TISSUES: tuple[Tissue, ...] = (
     Tissue("pancreas", (584, 725), (46, 43), (30, 25), 0.80, 1.4, 42, 0.1, source="de Bazelaire 2004"),
     Tissue("prostate", (1317, 1597), (88, 74), (60, 45), 0.88, 1.5, 40, source="de Bazelaire 2004"),
     Tissue("water", (3000, 3000), (1500, 1500), (700, 500), 1.0, 2.6, 5, source="urine, effusion, disc fluid"),
+    # Joints and spine. Gold 2004 = AJR 183:343 (T1 of marrow fat and synovial fluid); Filho 2009 = Radiology 252:217
+    # (tendon by ultra-short echoes); Rauscher 2008 = Radiology 249:591 (meniscus); Watanabe 2007 = Spine 32:2347 and
+    # Stelzeneder 2012 = Eur Spine J 21:324 (disc T2); Kuhn 2012 = Radiology 265:531 (fat of vertebral marrow).
+    Tissue("yellow-marrow", (288, 365), (62, 68), (30, 20), 0.92, 0.1, -70, 0.88, source="Gold 2004; T2 as fat"),
+    Tissue("red-marrow", (850, 980), (52, 50), (18, 11), 0.80, 0.5, 30, 0.20, source="Kuhn 2012; low-fat marrow"),
+    Tissue("marrow-oedema", (1100, 1350), (105, 95), (45, 32), 0.90, 1.4, 25, 0.12, source="water in marrow spaces"),
+    Tissue("tendon", (600, 621), (4.5, 4.0), (2.0, 1.6), 0.62, 0.6, 90, source="Filho 2009; ligaments alike"),
+    Tissue("meniscus", (780, 860), (10.5, 9.5), (6.0, 5.0), 0.68, 0.9, 100, source="Rauscher 2008"),
+    Tissue("nucleus", (1300, 1500), (135, 115), (80, 60), 0.92, 1.9, 75, source="Watanabe 2007; Stelzeneder 2012"),
+    Tissue("annulus", (900, 1050), (24, 22), (14, 11), 0.70, 1.0, 95, source="Watanabe 2007; Stelzeneder 2012"),
+    Tissue("cord", (745, 993), (74, 78), (60, 48), 0.78, 0.85, 38, source="Stanisz 2005"),
+    Tissue("nerve", (815, 1083), (77, 78), (50, 38), 0.76, 0.95, 35, source="Stanisz 2005, optic nerve"),
+    Tissue("synovial-fluid", (2850, 3620), (1210, 767), (500, 350), 1.0, 2.5, 12, source="Gold 2004"),
+    Tissue(
+        "flowing-blood",
+        (1441, 1932),
+        (8, 8),
+        (180, 120),
+        0.92,
+        1.6,
+        45,
+        source="Stanisz 2005; T2 stands for the spins that leave the slice between the pulses of a spin echo",
+    ),
+    Tissue("lung", (1200, 1300), (40, 35), (2.0, 0.8), 0.22, 1.6, -840, source="Hatabu 1999, Eur J Radiol 29:245"),
 )
 NAMES: tuple[str, ...] = tuple(tissue.name for tissue in TISSUES)
 

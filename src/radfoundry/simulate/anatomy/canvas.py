@@ -65,10 +65,17 @@ class Canvas:
 
     def cover(self, shape: Shape) -> tuple[tuple[slice, slice, slice], torch.Tensor] | None:
         """How much of every voxel in its window a shape fills, edges one voxel soft."""
+        found = self.depth(shape)
+        return None if found is None else (found[0], self.soft(found[1]))
+
+    def depth(self, shape: Shape) -> tuple[tuple[slice, slice, slice], torch.Tensor] | None:
+        """Signed distances to a shape in mm in the window it can reach; None when that is off the grid."""
         window = self.window(shape)
-        if window is None:
-            return None
-        return window, (0.5 - shape.distance(self.points(window)) / self.spacing_mm).clamp(0, 1)
+        return None if window is None else (window, shape.distance(self.points(window)))
+
+    def soft(self, distance_mm: torch.Tensor) -> torch.Tensor:
+        """How much of every voxel lies inside, from signed distances; edges one voxel soft."""
+        return (0.5 - distance_mm / self.spacing_mm).clamp(0, 1)
 
     def paint(self, tissue: str, shape: Shape, *, strength: float = 1.0, name: str = "", within: str = "") -> None:
         """Fill a shape with a tissue (`air` empties it), `strength` of every voxel; later paints cover earlier ones.

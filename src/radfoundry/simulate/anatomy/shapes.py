@@ -217,6 +217,27 @@ def mirrored(shape: Shape) -> Shape:
     return Shape(lambda points: shape.distance(points * flip), (-high[0], low[1], low[2]), (-low[0], high[1], high[2]))
 
 
+def moved(shape: Shape, shift_mm: Point, *, turn_deg: Point = (0.0, 0.0, 0.0)) -> Shape:
+    """The same shape turned about the origin, then shifted."""
+    turn, shift = _turn(turn_deg), torch.tensor(shift_mm, dtype=torch.float32)
+    corners = torch.tensor(list(itertools.product(*zip(shape.low, shape.high, strict=True)))) @ turn.T + shift
+    low, high = corners.amin(dim=0), corners.amax(dim=0)
+    return Shape(lambda points: shape.distance((points - shift) @ turn), _point(low), _point(high))
+
+
+def broken(shape: Shape, point_mm: Point, normal: Point, *, shift_mm: Point, gap_mm: float) -> Shape:
+    """The shape broken along a plane: what lies in front of it (along the normal) is shifted, with a gap between."""
+    arrow = torch.nn.functional.normalize(torch.tensor(normal, dtype=torch.float32), dim=0)
+    place, shift = torch.tensor(point_mm, dtype=torch.float32), torch.tensor(shift_mm, dtype=torch.float32)
+
+    def distance(points: torch.Tensor) -> torch.Tensor:
+        ahead = (points - place) @ arrow
+        apart = shape.distance(points - shift * (ahead > 0)[..., None])
+        return torch.maximum(apart, gap_mm / 2 - ahead.abs())
+
+    reach = float(shift.abs().max())
+    return Shape(distance, grow(shape, reach).low, grow(shape, reach).high)
+
 def _positive(sizes: Sequence[float]) -> None:
     if min(sizes) <= 0:
         raise InputError(f"a shape of size {tuple(sizes)} mm", remedy="give positive sizes in mm")
