@@ -1,17 +1,34 @@
 """What many tests share: a small simulated cohort, made once a session from DICOM by the same commands a user gives."""
 
 import csv
+import fcntl
+import shutil
 
 import numpy as np
 import pytest
 
 
 @pytest.fixture(scope="session")
-def simulated_cohort(tmp_path_factory):
-    """A folder with `scans/` (simulated DICOM), `cohort/` (labelled), `labels.csv`, `predictions.csv` and `key`."""
+def simulated_cohort(tmp_path_factory, worker_id):
+    """A folder with `scans/` (simulated DICOM), `cohort/` (labelled), `labels.csv`, `predictions.csv` and `key`.
+
+    Test processes side by side share one: the first makes it while the others wait. Read it, never write into it.
+    """
+    if worker_id == "master":
+        return _make_cohort(tmp_path_factory.mktemp("simulated"))
+    folder = tmp_path_factory.getbasetemp().parent / "simulated"
+    with (folder.parent / "simulated.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "predictions.csv").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            _make_cohort(folder)
+    return folder
+
+
+def _make_cohort(folder):
     from radfoundry.cli.main import exit_code
 
-    folder = tmp_path_factory.mktemp("simulated")
     simulate = ["simulate", "--cohort", "brain-multisequence", "--cases", "12", "--seed", "3"]
     assert exit_code([*simulate, "--to", str(folder / "simulation")]) == 0
     (folder / "simulation" / "dicom").rename(folder / "scans")

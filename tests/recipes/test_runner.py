@@ -1,6 +1,7 @@
 """The recipe runner: plans cost nothing, steps are kept, claims and controls decide the exit code."""
 
 import json
+import shutil
 
 import pytest
 import yaml
@@ -31,9 +32,10 @@ def write(path, **changes):
     return str(path)
 
 
-@pytest.fixture
-def cohort(simulated_cohort):
-    return str(simulated_cohort / "cohort")
+@pytest.fixture(scope="module")
+def cohort(simulated_cohort, tmp_path_factory):
+    # A copy: embeddings are kept beside the cohort, and the shared one is read by other processes.
+    return str(shutil.copytree(simulated_cohort / "cohort", tmp_path_factory.mktemp("recipes") / "cohort"))
 
 
 @pytest.mark.parametrize("name", runner.names())
