@@ -11,6 +11,7 @@ MODULES = [
     "roc",
     "roc_readings",
     "bootstrap",
+    "jackknife",
     "weighted",
     "regression",
     "calibration",

@@ -158,7 +158,7 @@ def bootstrap_difference(
     """
     same_cases(first, second)
     plan = _plan(first, draws=draws, level=level, method="percentile")
-    both = [_prepared(statistic, first), _prepared(statistic, second)]
+    both = [prepare(statistic, first), prepare(statistic, second)]
     differences = np.subtract(*_values(both, plan, generator(rng))[0].T)
     value = float(np.subtract(*_apply(both, np.ones((1, len(first))))[0]))
     low, high, note = _limits(value, differences, plan)
@@ -210,7 +210,7 @@ def patient_strata(data: Predictions) -> np.ndarray:
 
 def _run(statistics: list[Statistic], data: Predictions, plan: _Plan, rng: Seed) -> list[Estimate]:
     """One estimate for each statistic, all from the same draws."""
-    prepared = [_prepared(statistic, data) for statistic in statistics]
+    prepared = [prepare(statistic, data) for statistic in statistics]
     here = _apply(prepared, np.ones((1, len(data))))[0]
     values, errors = _values(prepared, plan, generator(rng))
     left_out = np.empty((0, len(statistics)))
@@ -229,8 +229,8 @@ def _run(statistics: list[Statistic], data: Predictions, plan: _Plan, rng: Seed)
     return estimates
 
 
-def _prepared(statistic: Statistic, data: Predictions) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from weights (draws, n) to values (draws,); a plain statistic is shown the repeated rows."""
+def prepare(statistic: Statistic, data: Predictions) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from weights (draws, n) of these rows to values (draws,); a plain statistic sees repeated rows."""
     if isinstance(statistic, Weighted):
         return statistic.prepare(data)
     rows = np.arange(len(data))

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from radfoundry.records import Estimate, Predictions
-from radfoundry.stats.bootstrap import Weighted, bootstrap, bootstrap_difference
+from radfoundry.stats.bootstrap import Weighted, bootstrap, bootstrap_difference, bootstrap_many
 from radfoundry.stats.inputs import Seed, as_predictions, choice, finite_numbers
+from radfoundry.stats.jackknife import jackknife
 from radfoundry.stats.weighted import Prepared, ratio, weighted_mean
 
 
@@ -42,6 +43,28 @@ MEASURES: dict[str, Weighted] = {
     "r_squared": Weighted("R squared", _explained),
 }
 
+# Measures that hang on the few largest errors: a bootstrap of 50 patients holds 91 to 93 %, the jackknife on the
+# scale named here 93 to 95 % (docs/statistics-coverage.md).
+SCALES = {"root_mean_square_error": "log", "r_squared": "log of the rest"}
+
+
+def regression_measures(data: Predictions, *, level: float = 0.95, rng: Seed = 0) -> dict[str, Estimate]:
+    """All four measures by name; those that are means share one set of draws.
+
+    >>> [name for name in regression_measures(Predictions.of([50, 60, 70, 80], [52, 59, 70, 85]))]
+    ['mean_absolute_error', 'root_mean_square_error', 'bias', 'r_squared']
+    """
+    means = {name: measure for name, measure in MEASURES.items() if name not in SCALES}
+    drawn = bootstrap_many(means, data, level=level, rng=rng)
+    return {name: drawn[name] if name in drawn else _measured(name, data, level=level) for name in MEASURES}
+
+
+def _measured(name: str, data: Predictions, *, level: float, method: str = "jackknife", rng: Seed = 0) -> Estimate:
+    """One measure with the interval asked for."""
+    if method == "jackknife":
+        return jackknife(MEASURES[name], data, scale=SCALES.get(name, "plain"), level=level)
+    return bootstrap(MEASURES[name], data, level=level, method=method, rng=rng)
+
 
 def mean_absolute_error(
     data: Predictions | ArrayLike,
@@ -58,7 +81,7 @@ def mean_absolute_error(
     2.00 (0.00-5.00)
     """
     found = as_predictions(data, score, patient=patient)
-    return bootstrap(MEASURES["mean_absolute_error"], found, level=level, method=method, rng=rng)
+    return _measured("mean_absolute_error", found, level=level, method=method, rng=rng)
 
 
 def root_mean_square_error(
@@ -67,16 +90,19 @@ def root_mean_square_error(
     *,
     patient: ArrayLike | None = None,
     level: float = 0.95,
-    method: str = "bca",
+    method: str = "jackknife",
     rng: Seed = 0,
 ) -> Estimate:
     """The typical miss with large misses weighing more, in the unit of the target.
+
+    The interval leaves one patient out at a time, on the log scale; any method of `bootstrap` may be named instead.
+    With 50 patients and errors of heavier tails than the normal it holds about 92 %. None when all misses are 0.
 
     >>> round(root_mean_square_error([50, 60], [53, 56]).value, 3)
     3.536
     """
     found = as_predictions(data, score, patient=patient)
-    return bootstrap(MEASURES["root_mean_square_error"], found, level=level, method=method, rng=rng)
+    return _measured("root_mean_square_error", found, level=level, method=method, rng=rng)
 
 
 def bias(
@@ -94,7 +120,7 @@ def bias(
     2.0
     """
     found = as_predictions(data, score, patient=patient)
-    return bootstrap(MEASURES["bias"], found, level=level, method=method, rng=rng)
+    return _measured("bias", found, level=level, method=method, rng=rng)
 
 
 def r_squared(
@@ -103,18 +129,19 @@ def r_squared(
     *,
     patient: ArrayLike | None = None,
     level: float = 0.95,
-    method: str = "bca",
+    method: str = "jackknife",
     rng: Seed = 0,
 ) -> Estimate:
     """The share of the target's variance that the prediction explains; below 0 when the mean would do better.
 
-    Undefined when the targets do not vary.
+    Undefined when the targets do not vary. The interval leaves one patient out at a time, on the scale of the log of
+    the share left over.
 
     >>> r_squared([1, 2, 3], [1, 2, 3]).value
     1.0
     """
     found = as_predictions(data, score, patient=patient)
-    return bootstrap(MEASURES["r_squared"], found, level=level, method=method, rng=rng)
+    return _measured("r_squared", found, level=level, method=method, rng=rng)
 
 
 def regression_difference(

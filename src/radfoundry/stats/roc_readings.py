@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from radfoundry.records import Estimate, InputError, Predictions
 from radfoundry.stats.bootstrap import Weighted, bootstrap
 from radfoundry.stats.inputs import Seed, as_predictions, binary_columns, choice, one_class_note
+from radfoundry.stats.jackknife import jackknife
 from radfoundry.stats.roc import rates, sensitivity_at
 from radfoundry.stats.weighted import Ladder, Prepared, weighted_average_precision
 
@@ -110,14 +111,17 @@ def average_precision(
     *,
     patient: ArrayLike | None = None,
     level: float = 0.95,
-    method: str = "bca",
+    method: str = "jackknife",
     rng: Seed = 0,
 ) -> Estimate:
     """Area under the precision-recall curve as the step sum (average precision); chance equals the prevalence.
 
     Straight lines between precision-recall points would be too optimistic, so steps are used; ties are one step.
+    The interval leaves one patient out at a time, on the logit scale, with Student's t for the patients that have a
+    positive: it holds 95 % where a bootstrap holds 91 to 93 % (docs/statistics-coverage.md). A perfect ranking has
+    none. Any method of `bootstrap` may be named instead.
 
-    Source: Davis & Goadrich, ICML 2006;233.
+    Source: Davis & Goadrich, ICML 2006;233; interval: `jackknife.jackknife`.
 
     >>> round(average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]).value, 4)
     0.8333
@@ -125,13 +129,12 @@ def average_precision(
     found = as_predictions(data, score, patient=patient)
     truth, _ = binary_columns(found)
     if not truth.any():
-        return Estimate.undefined(one_class_note(truth), n=len(truth), method=f"bootstrap, {method}", level=level)
-    drawn = bootstrap(weighted_average_precision, found, level=level, method=method, rng=rng)
-    return beside_chance(drawn, truth)
-
-
-def beside_chance(drawn: Estimate, truth: np.ndarray) -> Estimate:
-    """An average precision with the prevalence, which is what guessing scores, in its note."""
+        return Estimate.undefined(one_class_note(truth), n=len(truth), method=method, level=level)
+    if method == "jackknife":
+        units = len(np.unique(found.patient[truth]))
+        drawn = jackknife(weighted_average_precision, found, scale="logit", level=level, units=units)
+    else:
+        drawn = bootstrap(weighted_average_precision, found, level=level, method=method, rng=rng)
     note = "; ".join(part for part in (f"chance is the prevalence, {truth.mean():.2f}", drawn.note) if part)
     return replace(drawn, note=note)
 

@@ -16,9 +16,9 @@ from radfoundry.stats.classification import confusion_from_draws, drawn_measures
 from radfoundry.stats.inputs import binary_columns, true_or_false
 from radfoundry.stats.multiclass import class_measures, label_areas
 from radfoundry.stats.recalibration import calibration_slope
-from radfoundry.stats.regression import MEASURES
-from radfoundry.stats.roc_readings import beside_chance
-from radfoundry.stats.weighted import weighted_average_precision, weighted_brier
+from radfoundry.stats.regression import regression_measures
+from radfoundry.stats.roc_readings import average_precision
+from radfoundry.stats.weighted import weighted_brier
 
 
 @dataclass(frozen=True)
@@ -158,13 +158,13 @@ def _binary(data: Predictions, settings: Mapping[str, float]) -> dict[str, Estim
     level, seed, threshold = settings["level"], int(settings["seed"]), settings["threshold"]
     truth, score = binary_columns(data)
     probable = bool(((score >= 0) & (score <= 1)).all())
-    statistics: dict[str, Statistic] = {**drawn_measures(threshold), "average_precision": weighted_average_precision}
+    statistics: dict[str, Statistic] = {**drawn_measures(threshold)}
     if probable:
         statistics["brier_score"] = weighted_brier
     drawn = bootstrap_many(statistics, data, level=level, rng=seed)
     cut = confusion_from_draws(data, {k: drawn[k] for k in drawn_measures(threshold)}, threshold=threshold, level=level)
     table = {"auroc": auroc(data, level=level)}
-    table["average_precision"] = beside_chance(drawn["average_precision"], truth)
+    table["average_precision"] = average_precision(data, level=level)
     table.update({name: cut[name] for name in SHOWN})
     if probable:
         table["brier_score"] = beside_prevalence(drawn["brier_score"], truth)
@@ -199,4 +199,4 @@ def _classes(data: Predictions, settings: Mapping[str, float]) -> dict[str, Esti
 
 
 def _regression(data: Predictions, settings: Mapping[str, float]) -> dict[str, Estimate]:
-    return bootstrap_many(MEASURES, data, level=settings["level"], rng=int(settings["seed"]))
+    return regression_measures(data, level=settings["level"], rng=int(settings["seed"]))
