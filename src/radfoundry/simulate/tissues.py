@@ -56,6 +56,8 @@ TISSUES: tuple[Tissue, ...] = (
     Tissue("oedema", (1250, 1600), (180, 170), (140, 110), 0.90, 1.45, 20, source="vasogenic oedema"),
     Tissue("tumour", (1350, 1750), (130, 125), (95, 80), 0.88, 1.05, 34, source="cellular glioma"),
     Tissue("necrosis", (2600, 3000), (450, 430), (250, 200), 0.97, 2.2, 16, source="necrotic fluid"),
+    Tissue("enhancing", (1350, 1750), (130, 125), (95, 80), 0.88, 1.00, 36, source="viable tumour with leaky vessels"),
+    Tissue("slow-enhancing", (1350, 1750), (120, 115), (90, 75), 0.88, 1.40, 36, source="benign growth, few vessels"),
     Tissue("haemorrhage", (1150, 1400), (50, 40), (18, 10), 0.88, 0.6, 68, source="acute clot: deoxyhaemoglobin"),
     Tissue("blood", (1441, 1932), (290, 275), (180, 120), 0.92, 1.6, 45, source="Stanisz 2005"),
     Tissue("cartilage", (1024, 1168), (30, 27), (20, 17), 0.75, 1.3, 90, source="Stanisz 2005"),
@@ -90,6 +92,22 @@ TISSUES: tuple[Tissue, ...] = (
         source="Stanisz 2005; T2 stands for the spins that leave the slice between the pulses of a spin echo",
     ),
     Tissue("lung", (1200, 1300), (40, 35), (2.0, 0.8), 0.22, 1.6, -840, source="Hatabu 1999, Eur J Radiol 29:245"),
+    # Trunk and pelvis. Yu 2011 = Magn Reson Med 66:248 (T2* of lung); Rakow-Penner 2006 = J Magn Reson Imaging 23:87
+    # (breast); Gibbs 2001 = Magn Reson Med 46:1054 (prostate T2 and diffusion); Langer 2009 = J Magn Reson Imaging
+    # 30:327 (ADC and T2 of prostate cancer); Schneider 2000 = Phys Med Biol 45:459 (what gives which HU).
+    Tissue("lung-tissue", (1200, 1300), (40, 35), (2.1, 0.74), 0.85, 1.6, 45, source="Yu 2011; the share without air"),
+    Tissue("airless-lung", (1150, 1350), (62, 58), (40, 30), 0.88, 1.5, 40, source="collapsed or consolidated lung"),
+    Tissue("glandular", (1266, 1445), (58, 54), (45, 35), 0.85, 1.9, 40, 0.05, source="Rakow-Penner 2006"),
+    Tissue("carcinoma", (1100, 1400), (82, 76), (55, 42), 0.86, 0.95, 42, source="typical of solid tumours"),
+    Tissue("calcification", (800, 800), (4, 4), (1.0, 0.8), 0.15, 0.4, 900, source="Schneider 2000; no signal"),
+    Tissue("bowel", (950, 1200), (52, 46), (35, 26), 0.82, 1.5, 42, source="muscle layer of the gut wall; as muscle"),
+    Tissue("mucosa", (1150, 1400), (96, 88), (60, 45), 0.90, 1.7, 38, source="typical: brighter than its muscle layer"),
+    Tissue("stool", (700, 900), (75, 70), (25, 14), 0.65, 1.1, 30, source="typical of a wide range"),
+    Tissue("bile", (2200, 2500), (620, 560), (350, 250), 0.98, 2.5, 8, source="fasting gall bladder; near to water"),
+    Tissue("peripheral-zone", (1500, 1750), (165, 148), (95, 72), 0.92, 1.85, 38, source="Gibbs 2001; Langer 2009"),
+    Tissue("stroma", (1150, 1400), (62, 54), (42, 32), 0.82, 1.15, 42, source="fibromuscular prostate; as muscle"),
+    Tissue("prostate-cancer", (1250, 1500), (80, 70), (52, 40), 0.86, 0.75, 42, source="Gibbs 2001; Langer 2009"),
+    Tissue("fibrous", (700, 800), (16, 14), (9, 7), 0.60, 0.8, 70, source="capsule, fascia, ligament; between tendon"),
 )
 NAMES: tuple[str, ...] = tuple(tissue.name for tissue in TISSUES)
 
