@@ -15,6 +15,9 @@ ENCODERS = {
     "vit3d-tiny": "radfoundry.nets.vit:tiny",
     "vit3d-small": "radfoundry.nets.vit:small",
     "vit2d-tiny": "radfoundry.nets.vit:tiny_2d",
+    "conv3d-tiny": "radfoundry.nets.conv:tiny",
+    "conv3d-small": "radfoundry.nets.conv:small",
+    "conv2d-tiny": "radfoundry.nets.conv:tiny_2d",
     "intensity": "radfoundry.nets.intensity:build",
 }
 HEADS = {
@@ -37,9 +40,15 @@ INTENSITY_RULES = {
 COHORTS = {
     "brain-multisequence": "radfoundry.simulate.presets:brain_multisequence",
 }
+OBJECTIVES = {
+    "contrast": "radfoundry.train.objectives.contrast:build",
+    "masked": "radfoundry.train.objectives.masked:build",
+    "translate": "radfoundry.train.objectives.translate:build",
+}
 STAGES = {
     "simulate": "radfoundry.stages.simulate",
     "ingest": "radfoundry.stages.ingest",
+    "pretrain": "radfoundry.stages.pretrain",
     "embed": "radfoundry.stages.embed",
     "adapt": "radfoundry.stages.adapt",
     "benchmark": "radfoundry.stages.benchmark",
@@ -51,6 +60,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "tasks": TASKS,
     "intensity-rules": INTENSITY_RULES,
     "cohorts": COHORTS,
+    "objectives": OBJECTIVES,
     "stages": STAGES,
 }
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "ingest": ("radfoundry.cli.cohorts:ingest", "Read a folder of scans into a cohort."),
     "label": ("radfoundry.cli.cohorts:label", "Add a table of labels to a cohort."),
     "split": ("radfoundry.cli.cohorts:split", "Divide a cohort into parts without leaks."),
+    "pretrain": ("radfoundry.cli.verbs:pretrain", "Teach an encoder from images alone."),
     "embed": ("radfoundry.cli.verbs:embed", "Turn every series into features with a frozen encoder."),
     "adapt": ("radfoundry.cli.verbs:adapt", "Fit a head on frozen features and measure it."),
     "benchmark": ("radfoundry.cli.verbs:benchmark", "Compare encoders on one question, patient by patient."),

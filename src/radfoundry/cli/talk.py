@@ -16,12 +16,12 @@ from radfoundry import runs
 from radfoundry.records import Estimate, Run
 
 SECONDS_BETWEEN_LINES = 5.0
-Progress = Callable[[str, int, int], None]
+Progress = Callable[..., None]
 
 
 @contextmanager
 def progress() -> Generator[Progress]:
-    """A callback `(what, done, total)` that draws bars on a terminal and writes a line now and then elsewhere."""
+    """A callback `(what, done, total, detail="")`: bars on a terminal, a line now and then elsewhere."""
     if sys.stderr.isatty():
         with _bars() as callback:
             yield callback
@@ -39,10 +39,10 @@ def _bars() -> Generator[Progress]:
     known: dict[str, Any] = {}
     with Bars(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bars:
 
-        def callback(what: str, done: int, total: int) -> None:
+        def callback(what: str, done: int, total: int, detail: str = "") -> None:
             if what not in known:
                 known[what] = bars.add_task(what, total=total)
-            bars.update(known[what], completed=done, total=total)
+            bars.update(known[what], completed=done, total=total, description=f"{what} {detail}".strip())
 
         yield callback
 
@@ -51,10 +51,11 @@ def _lines() -> Progress:
     last: dict[str, float] = {}
     finished: set[str] = set()
 
-    def callback(what: str, done: int, total: int) -> None:
+    def callback(what: str, done: int, total: int, detail: str = "") -> None:
         now, whole = time.monotonic(), done >= total > 0
         if (whole and what not in finished) or now - last.get(what, now) >= SECONDS_BETWEEN_LINES:
-            click.echo(f"{what}: {done} of {total}" if total else f"{what}: {done}", err=True)
+            line = f"{what}: {done} of {total}" if total else f"{what}: {done}"
+            click.echo(f"{line}, {detail}" if detail else line, err=True)
             last[what] = now
         last.setdefault(what, now)
         if whole:

@@ -68,6 +68,7 @@ def verb(name: str, about: str) -> click.Command:
     return command
 
 
+pretrain = verb("pretrain", "Teach an encoder from images alone, on simulated patients or on a cohort.")
 embed = verb("embed", "Turn every series of a cohort into features with a frozen encoder.")
 adapt = verb("adapt", "Fit a head on frozen features and say how well it answers.")
 benchmark = verb("benchmark", "Compare encoders on one question, patient by patient.")

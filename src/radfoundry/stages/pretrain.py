@@ -1,0 +1,198 @@
+"""`radfoundry pretrain`: teach an encoder from images alone, on simulated patients without end or on a cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from radfoundry import registry, runs
+from radfoundry.config import Component, Settings
+from radfoundry.records import Estimate, InputError, Run
+
+if TYPE_CHECKING:
+    from radfoundry.train.loop import Course
+    from radfoundry.train.processes import Place
+
+# What may differ between a run and its continuation.
+FREE = frozenset(("to", "steps", "minutes", "workers", "device", "save_minutes", "log_steps"))
+ENCODER = "encoder.safetensors"
+
+
+class Crops(Settings):
+    """The crops an encoder learns from; what is left out comes from the encoder's spec or the simulator."""
+
+    size: int | None = Field(default=None, ge=8, description="voxels a side; the encoder's own if left out")
+    spacing_mm: tuple[float, float] | None = Field(default=None, description="range of voxel sizes; the encoder's own")
+    views: int = Field(default=2, ge=1, description="sequences of every patient")
+    protocols: list[str] | None = Field(default=None, description="sequences to draw from; seven common ones")
+    lesion_rate: float = Field(default=0.5, ge=0, le=1, description="share of patients with a lesion")
+
+
+class Config(Settings):
+    """What to teach, with which objectives, on what, and for how long."""
+
+    encoder: Component = Field(default=Component(name="vit3d-tiny"), description="encoder name, or checkpoint to go on")
+    objectives: list[Component] = Field(
+        default=[Component(name="contrast"), Component(name="masked"), Component(name="translate")],
+        description="objectives with weight and options (radfoundry list objectives)",
+    )
+    crops: Crops = Field(default=Crops(), description="size, spacing_mm, views, protocols, lesion_rate")
+    batch: int = Field(default=16, ge=1, description="patients a step, all processes together")
+    accumulate: int = Field(default=1, ge=1, description="micro-batches a step is cut into")
+    steps: int | None = Field(default=None, ge=1, description="optimiser steps; or give minutes")
+    minutes: float | None = Field(default=None, gt=0, description="time to train; or give steps")
+    learning_rate: float = Field(default=1e-3, gt=0, description="highest learning rate")
+    weight_decay: float = Field(default=0.05, ge=0, description="pull of weights towards 0")
+    warmup_steps: int = Field(default=50, ge=0, description="steps until the learning rate is reached")
+    clip_norm: float = Field(default=1.0, gt=0, description="longest gradient that is taken")
+    average: float = Field(default=0.999, ge=0, lt=1, description="decay of the slow average that is kept as result")
+    precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="auto is bf16 on a GPU")
+    compiled: bool = Field(default=False, description="compile the encoder's blocks")
+    device: str = Field(default="auto", description="cpu, cuda, or auto")
+    devices: int = Field(default=1, ge=1, description="processes on this machine, started through torchrun")
+    nodes: int = Field(default=1, ge=1, description="machines; start the same command on each under torchrun")
+    shard: bool = Field(default=False, description="spread the weights over the processes (FSDP2)")
+    workers: int = Field(default=0, ge=0, description="processes that make crops ahead; 0 makes them on the device")
+    save_minutes: float = Field(default=5.0, gt=0, description="minutes between states on disk")
+    log_steps: int = Field(default=10, ge=1, description="steps between lines of the log")
+    seed: int = Field(default=0, ge=0, description="seed of weights, patients and masks")
+    to: str | None = Field(default=None, description="run folder; give the same one again to go on")
+
+
+def run(config: Config, *, progress: Callable[..., None] | None = None) -> Run:
+    """Train until `steps` or `minutes` are over and write `encoder.safetensors`, the log and the content of a report.
+
+    An interrupted run goes on where it was left when the same command is given again.
+    """
+    from radfoundry.train import processes
+
+    if config.steps is None and config.minutes is None:
+        raise InputError("how long to train is not said", where="pretrain", remedy="set steps=1000 or minutes=20")
+    folder = folder_of(config)
+    with processes.joined(config.device) as place:
+        course = _train(config, folder, place, progress)
+        return _finish(config, folder, course)
+
+
+def folder_of(config: Config) -> Path:
+    """The run's folder: the one asked for, else an unfinished one of the same settings, else a new one."""
+    named = Path("runs") / f"pretrain-{fingerprint(config)[:8]}"
+    folder = Path(config.to) if config.to else named
+    if not (folder / runs.RECORD).exists():
+        return folder
+    if config.to:
+        raise InputError(
+            "already exists", where=str(folder), remedy="choose another --to or remove it", finding="exists"
+        )
+    return runs.free_folder(named.name)
+
+
+def fingerprint(config: Config) -> str:
+    """The name of the settings that decide the numbers; how long and on what machine are left out."""
+    return runs.digest(config.model_dump(mode="json", exclude=set(FREE)))
+
+
+def _train(config: Config, folder: Path, place: Place, progress: Callable[..., None] | None) -> Course:
+    from radfoundry.nets import embedding
+    from radfoundry.train import learner, loop, scene
+
+    encoder = embedding.open_encoder(config.encoder).to(place.device)
+    plan = crop_plan(config, encoder.spec)
+    shapes = scene.shapes_of(encoder, plan.size, views=plan.views, protocols=len(plan.protocols))
+    model = learner.build(encoder, shapes, config.objectives, seed=config.seed)
+    course = loop.begin(model, loop_plan(config, place), place=place, folder=folder, settings=fingerprint(config))
+    return loop.run(course, simulated(config, plan, encoder.spec.intensity, place), progress=progress)
+
+
+def loop_plan(config: Config, place: Place) -> Any:
+    """The part of the settings that the loop needs."""
+    from radfoundry.train import loop
+
+    names = ("steps", "minutes", "accumulate", "learning_rate", "weight_decay", "warmup_steps", "clip_norm", "average")
+    names = (*names, "shard", "compiled", "workers", "save_minutes", "log_steps")
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if place.device.startswith("cuda") else "fp32"
+    return loop.Plan(precision=precision, **{name: getattr(config, name) for name in names})
+
+
+def crop_plan(config: Config, spec: Any) -> Any:
+    """What crops the simulator makes: the encoder's own size and spacing unless the settings say otherwise."""
+    from radfoundry.simulate import stream
+    from radfoundry.simulate.protocols import PROTOCOLS
+
+    size = config.crops.size or (min(spec.shape) if spec.shape else 48)
+    spacing = config.crops.spacing_mm or ((spec.spacing_mm[0],) * 2 if spec.spacing_mm else (1.5, 2.5))
+    protocols = tuple(config.crops.protocols or stream.DEFAULT_PROTOCOLS)
+    unknown = [name for name in protocols if name not in PROTOCOLS]
+    if unknown:
+        raise registry.unknown("protocol", unknown[0], PROTOCOLS, where="crops.protocols")
+    return stream.CropPlan(
+        size=size,
+        spacing_mm=spacing,
+        views=config.crops.views,
+        protocols=protocols,
+        lesion_rate=config.crops.lesion_rate,
+    )
+
+
+def simulated(config: Config, plan: Any, intensity: str, place: Place) -> Any:
+    """The endless source of simulated crops, this process's share of every batch."""
+    from radfoundry.train.sources import Simulated
+
+    share, left = divmod(config.batch, place.world * config.accumulate)
+    if left or share < 1:
+        raise InputError(
+            f"{config.batch} patients cannot be shared by {place.world} processes in {config.accumulate} parts",
+            where="batch",
+            remedy=f"set batch to a multiple of {place.world * config.accumulate}",
+        )
+    device = place.device if config.workers == 0 else "cpu"
+    return Simulated(plan, share, config.seed, intensity, place, device)
+
+
+def _finish(config: Config, folder: Path, course: Course) -> Run:
+    """The slow average as the result, its log and a record of the run."""
+    weights = {name: _whole(value) for name, value in course.trained.average.weights.items()}
+    if not course.place.first:
+        return Run(str(folder), "pretrain", {}, config.seed)
+    writer = runs.RunWriter(folder=folder)
+    save_encoder(config, course.learner.encoder, weights, folder / ENCODER)
+    last = course.history[-1]
+    for name, value in last["terms"].items():
+        writer.metrics[f"last-{name}"] = Estimate(value, method="mean of the last steps", note="one run, one seed")
+    writer.metrics["steps"] = Estimate(course.at.step, course.at.step, course.at.step, note="a count, exact")
+    writer.unstable |= {"log.jsonl", "state.safetensors", "blocks.json"}
+    if course.at.skipped:
+        writer.notes.append(f"{course.at.skipped} steps moved nothing: their gradient was not finite")
+    if course.stopped:
+        writer.notes.append(f"stopped early: {course.stopped}")
+    return runs.finish(writer, "pretrain", config.model_dump(mode="json", exclude={"to"}), seed=config.seed)
+
+
+def _whole(value: Any) -> Any:
+    from radfoundry.train.state import whole
+
+    return whole(value).cpu()
+
+
+def save_encoder(config: Config, encoder: Any, weights: dict[str, Any], path: Path) -> None:
+    """A checkpoint of the encoder with other weights than it has now, under the builder it was made by."""
+    import json
+
+    from radfoundry.nets import checkpoint, embedding
+    from radfoundry.train import state
+
+    fresh = embedding.open_encoder(config.encoder).cpu()
+    kept = dict(encoder.state_dict())
+    kept.update({name.replace("_orig_mod.", ""): value for name, value in weights.items()})
+    fresh.load_state_dict({name: kept[name].to(value.dtype) for name, value in fresh.state_dict().items()})
+    name, options = config.encoder.name, config.encoder.options
+    if name.endswith(".safetensors"):
+        known = state.about(Path(name))
+        name, options = known["builder"], json.loads(known["options"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(fresh.eval(), path, builder=name, options=options)

@@ -1,0 +1,84 @@
+"""An encoder with the objectives it learns from, as one module whose call gives the loss and its terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from radfoundry import registry
+from radfoundry.config import Component
+from radfoundry.records import InputError
+from radfoundry.train.batches import Batch
+from radfoundry.train.scene import Scene, Shapes, Terms
+
+
+class Learner(nn.Module):
+    """The weighted sum of objectives on one batch; an objective that needs facts the batch lacks is left out."""
+
+    def __init__(
+        self, encoder: Any, objectives: Mapping[str, nn.Module], weights: Mapping[str, float], seed: int
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.objectives = nn.ModuleDict(objectives)
+        self.weights = dict(weights)
+        self.seed = seed
+
+    def forward(self, batch: Batch, progress: float = 0.0) -> Terms:
+        """Terms by name, `loss` being the one to minimise; `masked` and `contrast.dense` are parts of it."""
+        scene = Scene(batch, self.encoder, self.seed, progress)
+        found: Terms = {}
+        total = None
+        for name, objective in self.objectives.items():
+            missing = set(objective.needs) - batch.known  # ty: ignore[invalid-argument-type]
+            if missing:
+                continue
+            terms = objective(scene)
+            found |= {name if key == "loss" else f"{name}.{key}": value.detach() for key, value in terms.items()}
+            part = terms["loss"] * self.weights[name]
+            total = part if total is None else total + part
+        if total is None:
+            raise InputError(
+                f"no objective can learn from a batch that knows {', '.join(sorted(batch.known))}",
+                remedy="choose other objectives or other data",
+                finding="objectives",
+            )
+        return {**found, "loss": total}
+
+    @torch.no_grad()
+    def after_step(self, progress: float) -> None:
+        """Let objectives that keep a slow copy of the encoder bring it up to date."""
+        for objective in self.objectives.values():
+            update: Any = getattr(objective, "after_step", None)
+            if update is not None:
+                update(self.encoder, progress)
+
+
+def build(encoder: Any, shapes: Shapes, components: Sequence[Component], *, seed: int) -> Learner:
+    """A learner from settings such as `{name: masked, weight: 2, mask_ratio: 0.6}`; heads are drawn from the seed.
+
+    The same objective may be given twice with different options. Refuses unknown names and options, and weights
+    that are not positive.
+    """
+    if not components:
+        raise InputError("no objectives", where="objectives", remedy="radfoundry list objectives")
+    objectives: dict[str, nn.Module] = {}
+    weights: dict[str, float] = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for component in components:
+            options = component.options
+            weight = options.pop("weight", 1.0)
+            if not isinstance(weight, (int, float)) or not weight > 0:
+                raise InputError(f"weight {weight!r} is not a positive number", where=f"objective {component.name}")
+            builder = registry.resolve("objectives", component.name)
+            registry.check_options(builder, options, where=f"objectives.{component.name}")
+            name = component.name if component.name not in weights else f"{component.name}-{len(weights) + 1}"
+            weights[name] = float(weight)
+            objectives[name] = builder(shapes, **options)
+    learner = Learner(encoder, objectives, weights, seed)
+    learner.encoder.requires_grad_(True)
+    return learner.train()

@@ -1,0 +1,110 @@
+"""What an objective sees of a training step: the batch, the encoder, and features that objectives share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from radfoundry.records import Features, InputError
+from radfoundry.train import draws
+from radfoundry.train.batches import Batch
+
+Terms = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What an encoder makes of one training crop: sizes that heads are built for.
+
+    pooled, width: lengths of the pooled vector and of a token · grid of places · crop `(I, J, K)` voxels · views of
+    every patient · protocols the sequences are numbered by · vocabulary: how many tokens reports use (0: no reports) ·
+    findings: how many are labelled · sites: how many are numbered.
+    """
+
+    pooled: int
+    width: int
+    grid: tuple[int, int, int]
+    crop: tuple[int, int, int]
+    views: int = 2
+    protocols: int = 0
+    vocabulary: int = 0
+    findings: int = 0
+    sites: int = 0
+    quality: int = 0
+
+    @property
+    def places(self) -> int:
+        """How many tokens there are."""
+        return self.grid[0] * self.grid[1] * self.grid[2]
+
+    @property
+    def patch_voxels(self) -> int:
+        """How many voxels one token stands for."""
+        return self.crop[0] * self.crop[1] * self.crop[2] // self.places
+
+
+@dataclass(eq=False)
+class Scene:
+    """One micro-batch in front of one encoder. Rows are images: patient after patient, view after view."""
+
+    batch: Batch
+    encoder: Any
+    seed: int
+    progress: float = 0.0
+
+    @property
+    def views(self) -> int:
+        """Images of every patient."""
+        return self.batch.views
+
+    @cached_property
+    def images(self) -> torch.Tensor:
+        """`(rows, 1, I, J, K)`."""
+        return self.batch.images.flatten(0, 1)[:, None]
+
+    @cached_property
+    def row(self) -> torch.Tensor:
+        """`(rows,)` a number no other image of the run has."""
+        view = torch.arange(self.views, device=self.batch.case.device)
+        return (self.batch.case[:, None] * self.views + view).flatten()
+
+    @cached_property
+    def clean(self) -> Features:
+        """The features of the images as they are, computed once for all objectives."""
+        return self.encoder.encode(self.images)
+
+    def uniform(self, count: int, purpose: str) -> torch.Tensor:
+        """`(rows, count)` random numbers in [0, 1) of each image."""
+        return draws.uniform(self.row, count, seed=self.seed, purpose=purpose)
+
+    def paired(self, values: torch.Tensor, first: int = 0, second: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows `(rows, …)` as those of one view and those of another, patient by patient."""
+        apart = values.reshape(len(self.batch), self.views, *values.shape[1:])
+        return apart[:, first], apart[:, second]
+
+
+def shapes_of(encoder: Any, crop: int, **facts: int) -> Shapes:
+    """Encode one empty crop to see what comes out; refuses encoders these objectives cannot train."""
+    spec = encoder.spec
+    if not isinstance(encoder, nn.Module) or spec.dimensions != 3 or spec.channels != 1:
+        raise InputError(
+            f"encoder {spec.name} cannot be pretrained here",
+            remedy="choose a 3D encoder with weights and one channel (radfoundry list encoders)",
+            finding="encoder",
+        )
+    device = next(encoder.parameters()).device
+    with torch.no_grad():
+        features = encoder.encode(torch.zeros(1, 1, crop, crop, crop, device=device))
+    if features.tokens is None or features.grid is None or len(features.grid) != 3:
+        raise InputError(f"encoder {spec.name} gives no features per place", remedy="choose another", finding="encoder")
+    (i, j, k) = features.grid
+    return Shapes(features.pooled.shape[1], features.tokens.shape[2], (i, j, k), (crop, crop, crop), **facts)
+
+
+def perceptron(incoming: int, hidden: int, outgoing: int) -> nn.Sequential:
+    """Two linear layers with a GELU between, the head most objectives use."""
+    return nn.Sequential(nn.LayerNorm(incoming), nn.Linear(incoming, hidden), nn.GELU(), nn.Linear(hidden, outgoing))

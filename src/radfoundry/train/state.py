@@ -1,0 +1,119 @@
+"""A training run on disk between two steps: safetensors, with how far it is as JSON in their head; no pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from radfoundry import runs
+from radfoundry.records import InputError
+from radfoundry.train.learner import Learner
+from radfoundry.train.optimiser import SlowAverage
+
+FORMAT = "1"
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+@dataclass
+class Progress:
+    """How far a run is: finished steps, seconds of training, steps left out because a number was not finite."""
+
+    step: int = 0
+    seconds: float = 0.0
+    skipped: int = 0
+
+
+@dataclass
+class Trained:
+    """What a run changes: the learner, its optimiser, the slow average of its encoder, and how far it is."""
+
+    learner: Learner
+    optimiser: torch.optim.Optimizer
+    average: SlowAverage
+    at: Progress = field(default_factory=Progress)
+
+
+def whole(value: torch.Tensor) -> torch.Tensor:
+    """A tensor that may be spread over processes, put together; every process has to call this."""
+    full = getattr(value, "full_tensor", None)
+    return value if full is None else full()
+
+
+def save(path: Path, trained: Trained, *, settings: str, write: bool = True) -> None:
+    """Write the state of a run, whole or not at all; processes that do not write only help to put tensors together."""
+    moments = trained.optimiser.state
+    tensors = {f"model.{name}": value for name, value in trained.learner.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in trained.average.weights.items()}
+    for name, weight in trained.learner.named_parameters():
+        for moment in MOMENTS if weight in moments else ():
+            tensors[f"optimiser.{name}.{moment}"] = moments[weight][moment]
+    tensors = {name: whole(value.detach()) for name, value in tensors.items()}
+    if not write:
+        return
+    about = {"format": FORMAT, "settings": settings, "progress": json.dumps(vars(trained.at))}
+    with runs.atomic(path) as partial:
+        save_file({name: value.cpu().contiguous().clone() for name, value in tensors.items()}, partial, metadata=about)
+
+
+def load(path: Path, trained: Trained, *, settings: str) -> None:
+    """Put a saved state back in place. Refuses a state of other settings or of another model."""
+    try:
+        with safe_open(path, framework="pt") as handle:
+            about = handle.metadata() or {}
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        detail = " ".join(str(error).split())[:120]
+        raise InputError(f"the saved state cannot be read ({detail})", where=str(path), remedy="start anew") from None
+    if about.get("format") != FORMAT or about.get("settings") != settings:
+        raise InputError(
+            "it was saved by a run with other settings",
+            where=str(path),
+            remedy="give the settings of that run again, or another --to",
+            finding="settings",
+        )
+    model = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+    _put(trained.learner, model)
+    for name, value in trained.average.weights.items():
+        value.copy_(_like(tensors[f"average.{name}"], value))
+    for name, weight in trained.learner.named_parameters():
+        if f"optimiser.{name}.exp_avg" in tensors:
+            trained.optimiser.state[weight] = {
+                moment: _moment(tensors[f"optimiser.{name}.{moment}"], weight, moment) for moment in MOMENTS
+            }
+    trained.at = Progress(**json.loads(about["progress"]))
+
+
+def _put(learner: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    for name, value in learner.state_dict().items():
+        if name not in tensors or tensors[name].shape != value.shape:
+            raise InputError(f"the saved state lacks {name} {tuple(value.shape)}", finding="weights")
+        value.copy_(_like(tensors[name], value))
+
+
+def _like(saved: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+    """A saved tensor on the device, in the type and, if sharded, in the parts of the one it replaces."""
+    saved = saved.to(present.device, present.dtype)
+    mesh: Any = getattr(present, "device_mesh", None)
+    if mesh is None:
+        return saved
+    from torch.distributed.tensor import distribute_tensor
+
+    placements: Any = getattr(present, "placements", None)
+    return distribute_tensor(saved, mesh, placements)
+
+
+def _moment(saved: torch.Tensor, weight: torch.Tensor, moment: str) -> torch.Tensor:
+    return saved.clone() if moment == "step" else _like(saved, weight.detach()).clone()
+
+
+def about(path: Path) -> dict[str, Any]:
+    """What is written in the head of a safetensors file."""
+    with safe_open(path, framework="pt") as handle:
+        return dict(handle.metadata() or {})
