@@ -15,13 +15,15 @@ from radfoundry.records import InputError
 class Body:
     """Tissue fractions `(tissues, I, J, K)`; what is missing to 1 is air. The affine leads to RAS mm.
 
-    `truth` holds shares `(I, J, K)` of things to be found (lesions, organs), on the same grid.
+    `truth` holds shares `(I, J, K)` of things to be found (lesions, organs), on the same grid. `gain` `(I, J, K)`
+    multiplies the signal of every voxel: the texture of tissue, the same in every sequence; None is 1 everywhere.
     """
 
     tissues: tuple[str, ...]
     fractions: torch.Tensor
     affine: np.ndarray
     truth: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    gain: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.fractions.ndim != 4 or len(self.tissues) != self.fractions.shape[0]:
@@ -59,4 +61,4 @@ class Body:
         truth = {key: value * (1 - share) for key, value in self.truth.items()} if name else dict(self.truth)
         if name:
             truth[name] = truth.get(name, torch.zeros_like(share)) + share
-        return Body(names, kept, self.affine, truth)
+        return Body(names, kept, self.affine, truth, self.gain)

@@ -90,6 +90,49 @@ def resample(maps: torch.Tensor, affine: np.ndarray, shape: tuple[int, int, int]
     return torch.nn.functional.grid_sample(maps[None], grid, align_corners=True, padding_mode="zeros")[0]
 
 
+def rows_at(rows: torch.Tensor, shape: tuple[int, int, int], places: torch.Tensor) -> torch.Tensor:
+    """Linear interpolation of maps kept as one row a voxel: rows `(I*J*K, C)`, places `(n, 3)` in voxels: `(n, C)`.
+
+    The same as `interpolate`, several times faster where there are many maps, because the values of a voxel lie
+    together. Places outside the grid read its edge.
+
+    >>> rows_at(torch.arange(8.0)[:, None], (2, 2, 2), torch.tensor([[0.5, 0.0, 1.0]]))
+    tensor([[3.]])
+    """
+    i, j, k = shape
+    if min(shape) < 2:
+        raise InputError(f"no interpolation on a grid of {shape}", remedy="give at least two voxels an axis")
+    top = torch.tensor([i - 2, j - 2, k - 2], dtype=torch.float32)
+    steps = torch.tensor([0, 1, k, k + 1, j * k, j * k + 1, (j + 1) * k, (j + 1) * k + 1], dtype=torch.int32)
+    found = torch.empty(len(places), rows.shape[1])
+    for first in range(0, len(places), 65536):  # pieces that stay in the processor's cache
+        part = places[first : first + 65536]
+        base = part.floor().clamp_min(0).minimum(top)
+        share = (part - base).clamp(0, 1)
+        x, y, z = (torch.stack([1 - axis, axis], dim=1) for axis in share.unbind(dim=1))
+        weights = (x[:, :, None, None] * y[:, None, :, None] * z[:, None, None, :]).reshape(-1, 8)
+        corner = base.to(torch.int32) @ torch.tensor([j * k, k, 1], dtype=torch.int32)
+        found[first : first + 65536] = torch.nn.functional.embedding_bag(
+            corner[:, None] + steps, rows, mode="sum", per_sample_weights=weights
+        )
+    return found
+
+
+def enlarged(maps: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
+    """Smooth maps `(C, a, b, c)` on a finer grid with the same corners, by linear interpolation."""
+    for axis in (-3, -2, -1):
+        weights = _straight(shape[axis], maps.shape[axis])
+        maps = torch.movedim(torch.tensordot(torch.movedim(maps, axis, -1), weights.T, dims=1), -1, axis)
+    return maps
+
+
+@functools.lru_cache(maxsize=64)
+def _straight(length: int, points: int) -> torch.Tensor:
+    """Weights `(length, points)` of linear interpolation over a line."""
+    place = torch.linspace(0, points - 1, length, dtype=torch.float64)
+    return (1 - (place[:, None] - torch.arange(points)).abs()).clamp_min(0).float()
+
+
 def rotation(degrees: np.ndarray | tuple[float, float, float]) -> np.ndarray:
     """The 3x3 matrix that turns about the x, then y, then z axis."""
     a, b, c = np.radians(np.asarray(degrees, dtype=float))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,30 @@ import torch
 from radfoundry.records import InputError
 
 TEMPLATE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
-TISSUES = ("grey", "white", "csf", "deep-grey", "bone", "marrow", "fat", "muscle", "skin", "vitreous")
+TISSUES = ("grey", "white", "csf", "deep-grey", "bone", "marrow", "fat", "muscle", "skin", "vitreous", "blood")
 # Room around the template, in mm: left, right, back, front, below, above.
 MARGIN_MM = ((14, 14), (16, 24), (20, 16))
 # Distance outside the brain's hull, in mm: dura and fluid, inner table, marrow, outer table, then the scalp.
 FLUID_MM, SKULL_MM = 2.0, 8.5
 EYES_MM = ((-32.0, 62.0, -38.0), (32.0, 62.0, -38.0))
 EYE_RADIUS_MM = 12.0
+Points = tuple[np.ndarray, np.ndarray, np.ndarray]
+Window = tuple[slice, slice, slice]
+# Vessels as lines of points in the template's mm with a radius; those not on the midline are mirrored.
+VESSELS: tuple[tuple[tuple[tuple[float, float, float], ...], float], ...] = (
+    (
+        ((0, 60, 12), (0, 50, 44), (0, 24, 66), (0, -14, 79), (0, -56, 74), (0, -88, 44), (0, -104, 4), (0, -100, -8)),
+        3.2,
+    ),
+    (((0, -100, -8), (24, -97, -14), (46, -80, -20), (60, -58, -26), (60, -46, -36)), 3.0),
+    (((0, -46, 10), (0, -58, 22), (0, -78, 14), (0, -100, -8)), 2.2),
+    (((14, -18, -92), (20, -10, -60), (18, 4, -44), (11, 6, -32), (9, 10, -22), (13, 5, -15)), 2.3),
+    (((13, 5, -15), (26, 2, -18), (40, 2, -14), (46, -6, -2), (48, -22, 8)), 1.7),
+    (((13, 5, -15), (3, 20, -14), (2, 36, -4), (2, 40, 14), (2, 28, 30)), 1.4),
+    (((0, -32, -62), (0, -24, -46), (0, -18, -30), (0, -18, -18)), 1.9),
+    (((0, -18, -18), (12, -22, -16), (24, -34, -12), (20, -62, -4)), 1.4),
+)
+CHOROID: tuple[tuple[tuple[float, float, float], ...], ...] = (((22, -40, 12), (24, -36, 4), (26, -28, -4)),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +94,16 @@ def head(spacing_mm: float = 2.0) -> HeadTemplate:
     csf = np.clip(np.where(hull, 1 - grey - white, band(outside_mm, -1.0, FLUID_MM, spacing_mm)), 0, 1)
     brain = {"grey": grey * ~deep, "white": white, "csf": csf, "deep-grey": grey * deep}
     maps = _around(outside_mm, (x, y, z), spacing_mm)
-    taken = sum(brain.values())
-    maps = {name: value * np.clip(1 - taken, 0, 1) for name, value in maps.items()}
-    stacked = [{**maps, **brain}.get(name, np.zeros_like(grey)).astype(np.float32) for name in TISSUES]
+    room = np.clip(1 - sum(brain.values()), 0, 1).astype(np.float32)
+    stacked = np.zeros((len(TISSUES), *hull.shape), np.float32)
+    for number, name in enumerate(TISSUES):
+        if name in brain:
+            stacked[number] = brain[name]
+        elif name in maps:
+            np.multiply(maps[name], room, out=stacked[number])
+    _fill_vessels(stacked, affine, spacing_mm)
     ventricles = (csf > 0.5) & (depth_mm > 22) & (np.abs(x) < 40) & (y > -60) & (y < 40) & (z > -15) & (z < 35)
-    return HeadTemplate(
-        torch.from_numpy(np.stack(stacked)), affine, _push(ventricles, spacing_mm), torch.from_numpy(depth_mm)
-    )
+    return HeadTemplate(torch.from_numpy(stacked), affine, _push(ventricles, spacing_mm), torch.from_numpy(depth_mm))
 
 
 def template_map(tissue: str, factor: int) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +114,9 @@ def template_map(tissue: str, factor: int) -> tuple[np.ndarray, np.ndarray]:
     values = volume.array[0].astype(np.float32) / 255
     i, j, k = (n // factor for n in values.shape)
     values = values[: i * factor, : j * factor, : k * factor]
-    values = values.reshape(i, factor, j, factor, k, factor).mean(axis=(1, 3, 5))
+    for axis in range(3):
+        parts = [values[(slice(None),) * axis + (slice(start, None, factor),)] for start in range(factor)]
+        values = sum(parts[1:], parts[0]) / np.float32(factor)
     margin = [(low // factor, high // factor) for low, high in MARGIN_MM]
     affine = volume.affine.copy()
     affine[:3, :3] *= factor
@@ -114,89 +137,119 @@ def band(distance_mm: np.ndarray, low: float, high: float, spacing_mm: float) ->
     return rising * np.clip((high - distance_mm) / spacing_mm + 0.5, 0, 1)
 
 
-def ball(
-    points: tuple[np.ndarray, np.ndarray, np.ndarray], centre: tuple[float, float, float], radii: tuple[float, ...]
-) -> np.ndarray:
+def ball(points: Points, centre: tuple[float, float, float], radii: tuple[float, ...]) -> np.ndarray:
     """Signed distance in mm to an ellipsoid, roughly: negative inside."""
     scaled = sum(((axis - c) / r) ** 2 for axis, c, r in zip(points, centre, radii, strict=True))
     return (np.sqrt(np.asarray(scaled)) - 1) * min(radii)
 
 
 def _inside(distance_mm: np.ndarray, spacing_mm: float) -> np.ndarray:
-    return np.clip(0.5 - distance_mm / spacing_mm, 0, 1)
+    return np.clip(0.5 - distance_mm / spacing_mm, 0, 1).astype(np.float32)
 
 
-def _around(
-    outside_mm: np.ndarray, points: tuple[np.ndarray, np.ndarray, np.ndarray], spacing_mm: float
-) -> dict[str, np.ndarray]:
+def _around(outside_mm: np.ndarray, points: Points, spacing_mm: float) -> dict[str, np.ndarray]:
     """Everything that is not brain, painted from the skin inwards: later paints cover earlier ones."""
     x, y, z = points
     thick = 14.5 + 2.0 * np.clip((z - 10) / 60, 0, 1) * np.clip(-y / 80, 0, 1) - 1.5 * np.clip((y - 50) / 20, 0, 1)
     face = ball(points, (0, 38, -62), (62, 56, 66))
     neck = np.maximum(ball(points, (0, -22, -90), (58, 66, 75)), (z + 40) / 1.0)
     surface = _soft_union(_soft_union(outside_mm - thick, face, 8.0), neck, 8.0)
-    full = _inside(surface, spacing_mm)
-    paints: list[tuple[str, np.ndarray]] = [("skin", full), ("fat", _inside(surface + 2.2, spacing_mm))]
+    everywhere = (slice(None),) * 3
+    maps: dict[str, np.ndarray] = {}
+    _cover(maps, "skin", everywhere, _inside(surface, spacing_mm))
+    _cover(maps, "fat", everywhere, _inside(surface + 2.2, spacing_mm))
     temple = np.clip((np.abs(x) - 42) / 18, 0, 1) * np.clip((22 - z) / 24, 0, 1) * (y < 52)
     nape = np.clip((-42 - z) / 12, 0, 1) * (y < 5)
-    muscle = np.maximum(_inside(surface + 4.5, spacing_mm) * np.clip(temple + nape, 0, 1), 0)
+    _cover(maps, "muscle", everywhere, _inside(surface + 4.5, spacing_mm) * np.clip(temple + nape, 0, 1))
     deep_face = _inside(face + 9, spacing_mm) * (outside_mm > SKULL_MM) * (z < -10)
-    paints += [("muscle", muscle), ("muscle", deep_face * 0.75)]
+    _cover(maps, "muscle", everywhere, deep_face * 0.75)
     skull = band(outside_mm, FLUID_MM, SKULL_MM, spacing_mm) * _inside(surface + 3, spacing_mm)
-    skull = skull * np.clip((z + 88) / 6, 0, 1)
+    _cover(maps, "bone", everywhere, skull * np.clip((z + 88) / 6, 0, 1))
     diploe = band(outside_mm, FLUID_MM + 2.0, SKULL_MM - 2.0, spacing_mm) * np.clip((z + 20) / 30, 0, 1)
-    paints += [("bone", skull), ("marrow", diploe * 0.85)]
-    paints += _face(points, outside_mm, spacing_mm)
-    return _painted(paints, outside_mm.shape)
-
-
-def _face(
-    points: tuple[np.ndarray, np.ndarray, np.ndarray], outside_mm: np.ndarray, spacing_mm: float
-) -> list[tuple[str, np.ndarray]]:
-    """Orbits with eyes and their nerves and muscles, sinuses, nose and airway, teeth-bearing bone."""
-    paints: list[tuple[str, np.ndarray]] = []
-    free = outside_mm > FLUID_MM + 1
-    for side, (ex, ey, ez) in zip((-1, 1), EYES_MM, strict=True):
-        orbit = ball(points, (ex * 0.93, ey - 14, ez), (17, 30, 16))
-        paints.append(("fat", _inside(orbit, spacing_mm) * free))
-        axis = ball(points, (ex - side * 6, ey - 24, ez), (2.4, 22, 2.4))
-        paints.append(("white", _inside(axis, spacing_mm) * free))
-        for lateral in (-1, 1):
-            strap = ball(points, (ex - side * 4 + lateral * 10.5, ey - 14, ez), (2.2, 18, 5))
-            paints.append(("muscle", _inside(strap, spacing_mm) * free))
-        eye = ball(points, (ex, ey, ez), (EYE_RADIUS_MM,) * 3)
-        paints += [("muscle", _inside(eye, spacing_mm)), ("vitreous", _inside(eye + 1.3, spacing_mm))]
-        lens = ball(points, (ex, ey + 8.0, ez), (4.2, 2.2, 4.2))
-        paints.append(("muscle", _inside(lens, spacing_mm)))
-        antrum = ball(points, (side * 27, 44, -72), (13, 16, 16))
-        paints.append(("air", _inside(antrum, spacing_mm) * free))
-    for centre, radii in (
-        ((0, 46, -44), (10, 20, 12)),
-        ((0, 50, -72), (9, 26, 16)),
-        ((0, 22, -42), (11, 10, 8)),
-        ((0, 72, -16), (14, 4, 9)),
-        ((0, 8, -88), (11, 8, 34)),
-    ):
-        paints.append(("air", _inside(ball(points, centre, radii), spacing_mm) * free))
-    septum = ball(points, (0, 50, -60), (1.2, 26, 24))
-    paints.append(("bone", _inside(septum, spacing_mm) * free))
-    for side in (-1, 1):
-        turbinate = ball(points, (side * 5.5, 46, -66), (2.6, 18, 8))
-        paints.append(("skin", _inside(turbinate, spacing_mm) * free))
-        mastoid = ball(points, (side * 54, -32, -48), (8, 12, 13))
-        paints.append(("air", _inside(mastoid, spacing_mm) * free * 0.8))
-    return paints
-
-
-def _painted(paints: list[tuple[str, np.ndarray]], shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Fractions after painting in order: each paint takes its share from what lay there before."""
-    maps: dict[str, np.ndarray] = {}
-    for name, cover in paints:
-        for value in maps.values():
-            value *= 1 - cover
-        if name != "air":
-            maps[name] = maps.get(name, np.zeros(shape, np.float32)) + cover.astype(np.float32)
+    _cover(maps, "marrow", everywhere, diploe * 0.85)
+    for name, centre, radii, depth_mm, strength in _face():
+        window = _window(points, centre, radii, spacing_mm)
+        part = (x[window[0]], y[:, window[1]], z[:, :, window[2]])
+        cover = _inside(ball(part, centre, radii) + depth_mm, spacing_mm)
+        free = outside_mm[window] > FLUID_MM + 1
+        _cover(maps, name, window, cover * (free | (name == "vitreous")) * strength)
     return maps
+
+
+def _window(
+    points: Points, centre: tuple[float, float, float], radii: tuple[float, float, float], spacing_mm: float
+) -> Window:
+    """The part of the grid that an ellipsoid reaches, edges included."""
+    spans = []
+    for axis, middle, radius in zip(points, centre, radii, strict=True):
+        there = np.flatnonzero(np.abs(axis.ravel() - middle) <= radius * (1 + spacing_mm / min(radii)) + spacing_mm)
+        spans.append(slice(int(there[0]), int(there[-1]) + 1) if len(there) else slice(0, 0))
+    return (spans[0], spans[1], spans[2])
+
+
+Egg = tuple[str, tuple[float, float, float], tuple[float, float, float], float, float]
+
+
+def _face() -> list[Egg]:
+    """Orbits with eyes and their nerves and muscles, sinuses, nose and airway, as ellipsoids in painting order.
+
+    Each is (tissue, centre, radii, depth below the surface in mm where the paint begins, strength).
+    """
+    eggs: list[Egg] = []
+    for side, (ex, ey, ez) in zip((-1, 1), EYES_MM, strict=True):
+        eggs.append(("fat", (ex * 0.93, ey - 14, ez), (17, 30, 16), 0, 1))
+        eggs.append(("white", (ex - side * 6, ey - 24, ez), (2.4, 22, 2.4), 0, 1))
+        eggs += [("muscle", (ex - side * 4 + lateral * 10.5, ey - 14, ez), (2.2, 18, 5), 0, 1) for lateral in (-1, 1)]
+        eye = (EYE_RADIUS_MM,) * 3
+        eggs += [("muscle", (ex, ey, ez), eye, 0, 1), ("vitreous", (ex, ey, ez), eye, 1.3, 1)]
+        eggs.append(("muscle", (ex, ey + 8.0, ez), (4.2, 2.2, 4.2), 0, 1))
+        eggs.append(("air", (side * 27, 44, -72), (13, 16, 16), 0, 1))
+    eggs += [
+        ("air", (0, 46, -44), (10, 20, 12), 0, 1),
+        ("air", (0, 50, -72), (9, 26, 16), 0, 1),
+        ("air", (0, 22, -42), (11, 10, 8), 0, 1),
+        ("air", (0, 72, -16), (14, 4, 9), 0, 1),
+        ("air", (0, 8, -88), (11, 8, 34), 0, 1),
+        ("bone", (0, 50, -60), (1.2, 26, 24), 0, 1),
+    ]
+    for side in (-1, 1):
+        eggs.append(("skin", (side * 5.5, 46, -66), (2.6, 18, 8), 0, 1))
+        eggs.append(("air", (side * 54, -32, -48), (8, 12, 13), 0, 0.8))
+    return eggs
+
+
+def _cover(maps: dict[str, np.ndarray], name: str, window: Window, cover: np.ndarray) -> None:
+    """Paint a share of every voxel of a window: it takes its share from what lay there before."""
+    left = 1 - cover
+    for value in maps.values():
+        value[window] *= left
+    if name != "air":
+        if name not in maps:
+            shape = cover.shape if not maps else next(iter(maps.values())).shape
+            maps[name] = np.zeros(shape, np.float32)
+        maps[name][window] += cover
+
+
+def _fill_vessels(stacked: np.ndarray, affine: np.ndarray, spacing_mm: float) -> None:
+    """Sinuses and the large arteries full of blood, and the choroid plexus as a mixture, in place."""
+    x, y, z = axes_mm(stacked.shape[1:], affine)
+    lines = [(line, radius, 1.0) for line, radius in VESSELS] + [(line, 2.6, 0.6) for line in CHOROID]
+    for line, radius, strength in lines:
+        sides = (1,) if all(point[0] == 0 for point in line) else (-1, 1)
+        for side in sides:
+            ends = np.array(line, dtype=float) * [side, 1, 1]
+            for first, second in itertools.pairwise(ends):
+                middle, half = (first + second) / 2, np.abs(second - first) / 2 + radius
+                window = _window((x, y, z), tuple(middle), tuple(half), spacing_mm)
+                grid = np.stack(np.broadcast_arrays(x[window[0]], y[:, window[1]], z[:, :, window[2]]), axis=-1)
+                along = second - first
+                share = np.clip((grid - first) @ along / (along @ along), 0, 1)
+                away = np.linalg.norm(grid - first - share[..., None] * along, axis=-1)
+                cover = _inside(away - radius, spacing_mm) * strength
+                blood = stacked[TISSUES.index("blood")][window]
+                cover = np.maximum(cover - blood, 0) / np.maximum(1 - blood, 1e-6)
+                stacked[(slice(None), *window)] *= 1 - cover
+                blood += cover
 
 
 def _soft_union(first: np.ndarray, second: np.ndarray, blend_mm: float) -> np.ndarray:
@@ -206,12 +259,21 @@ def _soft_union(first: np.ndarray, second: np.ndarray, blend_mm: float) -> np.nd
 
 
 def _push(ventricles: np.ndarray, spacing_mm: float) -> torch.Tensor:
-    """Arrows away from the ventricles with length 1 at the wall, e^-1 at 9 mm."""
+    """Arrows away from the ventricles with length 1 at the wall, e^-1 at 9 mm; none beyond 4 cm."""
     from scipy import ndimage
 
-    apart = ndimage.distance_transform_edt(~ventricles) - ndimage.distance_transform_edt(ventricles)
+    near = ndimage.find_objects(ventricles.astype(np.uint8))[0]
+    room = round(40 / spacing_mm)
+    window = tuple(
+        slice(max(0, part.start - room), min(size, part.stop + room))
+        for part, size in zip(near, ventricles.shape, strict=True)
+    )
+    inside = ventricles[window]
+    apart = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
     distance = ndimage.gaussian_filter(apart.astype(np.float32) * spacing_mm, 2.0 / spacing_mm)
     slope = np.stack(np.gradient(distance, spacing_mm))
     direction = slope / np.maximum(np.linalg.norm(slope, axis=0), 0.3)
     reach = np.exp(-np.maximum(distance, 0) / 9) * np.exp(np.minimum(distance, 0) / 4)
-    return torch.from_numpy((direction * reach).astype(np.float32))
+    push = np.zeros((3, *ventricles.shape), np.float32)
+    push[(slice(None), *window)] = direction * reach
+    return torch.from_numpy(push)

@@ -10,10 +10,11 @@ import numpy as np
 
 from radfoundry.records import Acquisition, InputError
 from radfoundry.simulate.body import Body
+from radfoundry.simulate.headers import Scanner
 from radfoundry.simulate.kspace import Faults
 from radfoundry.simulate.people import Person, draw_person
 from radfoundry.simulate.protocols import PROTOCOLS, draw_sequence
-from radfoundry.simulate.scan import Scanner, scan
+from radfoundry.simulate.scan import scan
 from radfoundry.simulate.shortcuts import burn, tied
 from radfoundry.simulate.sites import SEQUENCES, SITES, Site, draw_slab
 from radfoundry.simulate.subject import Subject, build, draw_subject

@@ -32,15 +32,22 @@ class Range:
     fat_suppressed: bool = False
     part: str = "all"
     volumetric: bool = False
+    minutes: tuple[float, float] | None = None
+    inflow: tuple[float, float] | None = None
 
 
 # Typical clinical ranges at 1.5-3 T: Westbrook, MRI in Practice, 5th ed. 2018, appendix; MPRAGE: Mugler 1990 and the
-# ADNI protocols; SWI: Haacke 2004; whole-body Dixon: Ma 2008, J Magn Reson Imaging 28:543.
+# ADNI protocols; SWI: Haacke 2004; whole-body Dixon: Ma 2008, J Magn Reson Imaging 28:543;
+# labelling: Alsop 2015, Magn Reson Med 73:102; calibration: low-angle proton-density scans of the coil.
 PROTOCOLS: Mapping[str, Range] = {
     "T1w": Range("spin-echo", (400, 650), (8, 15)),
     "T1w-gradient": Range("gradient-echo", (150, 260), (2.3, 4.6), flip=(65, 80)),
     "MPRAGE": Range(
         "prepared-gradient-echo", (1700, 2300), (2.2, 3.6), flip=(8, 12), inversion=(850, 1000), volumetric=True
+    ),
+    "T1c": Range("spin-echo", (400, 650), (8, 15), minutes=(4, 8)),
+    "T1c-gradient": Range(
+        "gradient-echo", (4.5, 8), (1.8, 3.2), flip=(10, 15), fat_suppressed=True, volumetric=True, minutes=(3, 6)
     ),
     "T2w": Range("spin-echo", (3000, 6000), (80, 115), train=(7, 20)),
     "T2w-fat-suppressed": Range("spin-echo", (3000, 6000), (55, 90), train=(7, 16), fat_suppressed=True),
@@ -58,8 +65,10 @@ PROTOCOLS: Mapping[str, Range] = {
     "Dixon-water": Range("gradient-echo", (5, 9), (1.1, 2.5), flip=(8, 14), part="water", volumetric=True),
     "Dixon-fat": Range("gradient-echo", (5, 9), (1.1, 2.5), flip=(8, 14), part="fat", volumetric=True),
     "Dixon-opposed": Range("gradient-echo", (5, 9), (1.1, 2.5), flip=(8, 14), part="opposed", volumetric=True),
-    "TOF": Range("gradient-echo", (20, 28), (3.0, 6.9), flip=(18, 25), volumetric=True),
+    "TOF": Range("gradient-echo", (20, 28), (3.0, 6.9), flip=(18, 25), volumetric=True, inflow=(3, 10)),
+    "ASL": Range("perfusion", (4000, 5200), (11, 18), train=(40, 72)),
     "localizer": Range("gradient-echo", (7, 12), (3.2, 5.0), flip=(15, 25)),
+    "calibration": Range("gradient-echo", (4, 8), (0.8, 1.8), flip=(1.5, 4), volumetric=True),
 }
 
 
@@ -80,8 +89,9 @@ def draw_sequence(protocol: str, *, rng: np.random.Generator) -> Sequence:
         inversion = null_time_ms(chosen.null_t1_ms, repetition_time_ms=repetition) * float(rng.uniform(0.97, 1.03))
     elif chosen.inversion is not None:
         inversion = float(rng.uniform(*chosen.inversion))
+    names = {"T1w-gradient": "T1w", "MPRAGE": "T1w", "T1c-gradient": "T1c"}
     return Sequence(
-        "T1w" if protocol in ("T1w-gradient", "MPRAGE") else protocol,
+        names.get(protocol, protocol),
         chosen.kind,
         repetition,
         echo,
@@ -92,4 +102,6 @@ def draw_sequence(protocol: str, *, rng: np.random.Generator) -> Sequence:
         fat_suppressed=chosen.fat_suppressed,
         part=chosen.part,
         volumetric=chosen.volumetric,
+        minutes_after_contrast=None if chosen.minutes is None else float(rng.uniform(*chosen.minutes)),
+        inflow_pulses=None if chosen.inflow is None else float(rng.uniform(*chosen.inflow)),
     )

@@ -2,49 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
 
 from radfoundry.records import Acquisition, InputError
 from radfoundry.simulate.body import Body
+from radfoundry.simulate.dynamic import concentrations_mm
 from radfoundry.simulate.fields import random_field, resample, rotation
+from radfoundry.simulate.headers import Scanner, Slab, header
 from radfoundry.simulate.kspace import Faults, acquire
 from radfoundry.simulate.sequences import Sequence, tissue_signals
+from radfoundry.simulate.susceptibility import susceptibility_mask
 from radfoundry.simulate.tissues import at_field
 from radfoundry.volume import Volume
 
 # Directions of rows, columns and slices, as radiologists' scanners lay them.
 PLANES = {"axial": "LPS", "sagittal": "PIL", "coronal": "LIP"}
 REFERENCE_VOXEL_MM3 = 0.9 * 0.9 * 5.0
-
-
-@dataclass(frozen=True)
-class Scanner:
-    """A machine at a site: make, model and field; its noise (share of white-matter signal at 0.9 x 0.9 x 5 mm),
-    its coil's shading and the brightness it scales white matter to.
-    """
-
-    manufacturer: str
-    model: str
-    field_strength_t: float
-    noise: float = 0.03
-    shading: float = 0.2
-    brightness: float = 600.0
-
-
-@dataclass(frozen=True)
-class Slab:
-    """Where slices are laid: plane, in-plane voxel size, slice thickness and gap in mm, tilt in degrees."""
-
-    plane: str = "axial"
-    in_plane_mm: float = 2.5
-    thickness_mm: float = 5.0
-    gap_mm: float = 0.0
-    tilt_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    field_of_view_mm: tuple[float, float, float] = (184.0, 224.0, 172.0)  # right-left, front-back, up-down
-    centre_mm: tuple[float, float, float] = (0.0, -16.0, 6.0)
 
 
 @dataclass(frozen=True)
@@ -74,22 +50,60 @@ def slab_grid(slab: Slab) -> tuple[tuple[int, int, int], np.ndarray]:
     return (shape[0], shape[1], shape[2]), affine
 
 
-def through_slices(maps: torch.Tensor, body_affine: np.ndarray, slab: Slab, *, finer: int = 1) -> torch.Tensor:
-    """Maps `(C, …)` of a body averaged over the thickness of each slice: `(C, finer*I, finer*J, K)`."""
+def through_slices(
+    maps: torch.Tensor, body_affine: np.ndarray, slab: Slab, *, matrix: tuple[int, int] | None = None
+) -> torch.Tensor:
+    """Maps `(C, …)` of a body averaged over the thickness of each slice: `(C, I, J, K)`.
+
+    `matrix` (I, J) may be finer than the slab's own; the field of view stays. Slices within 10 degrees of an axis
+    of the body are averaged along that axis first, so that the body is read once; others in several thin layers.
+    """
     shape, affine = slab_grid(slab)
+    rows, columns = matrix or shape[:2]
     fine = affine.copy()
-    fine[:3, :2] /= finer
-    fine[:3, 3] -= affine[:3, :2].sum(axis=1) / 2 * (1 - 1 / finer)
-    size = (shape[0] * finer, shape[1] * finer, shape[2])
+    fine[:3, 0] *= shape[0] / rows
+    fine[:3, 1] *= shape[1] / columns
+    fine[:3, 3] -= (affine[:3, :2] - fine[:3, :2]).sum(axis=1) / 2
+    size = (rows, columns, shape[2])
+    return _sliced(maps, body_affine, (size, fine), slab.thickness_mm)
+
+
+def _sliced(
+    maps: torch.Tensor,
+    body_affine: np.ndarray,
+    grid: tuple[tuple[int, int, int], np.ndarray],
+    thickness_mm: float,
+) -> torch.Tensor:
+    """Maps on a grid (shape, affine) whose third axis runs across slices of the given thickness."""
+    size, affine = grid
     normal = affine[:3, 2] / np.linalg.norm(affine[:3, 2])
-    spacing = float(np.linalg.norm(body_affine[:3, :3], axis=0).min())
-    parts = max(1, round(slab.thickness_mm / (spacing * 1.1)))
+    spacing = np.linalg.norm(body_affine[:3, :3], axis=0)
+    cosines = np.abs(body_affine[:3, :3].T @ normal) / spacing
+    along = int(np.argmax(cosines))
+    if cosines[along] > np.cos(np.radians(10)):
+        thick = averaged(maps, thickness_mm / float(spacing[along]), axis=along + 1)
+        return resample(thick, body_affine, size, affine)
+    parts = max(1, round(thickness_mm / (float(spacing.min()) * 1.1)))
     total = torch.zeros(maps.shape[0], *size)
     for part in range(parts):
-        here = fine.copy()
-        here[:3, 3] += normal * ((part + 0.5) / parts - 0.5) * slab.thickness_mm
+        here = affine.copy()
+        here[:3, 3] += normal * ((part + 0.5) / parts - 0.5) * thickness_mm
         total += resample(maps, body_affine, size, here)
     return total / parts
+
+
+def averaged(maps: torch.Tensor, width: float, *, axis: int) -> torch.Tensor:
+    """The mean over `width` voxels along an axis, zero beyond the ends; a width of 1 or less changes nothing."""
+    reach = (width - 1) / 2
+    if reach <= 0:
+        return maps
+    total, size = maps.clone(), maps.shape[axis]
+    for step in range(1, int(np.ceil(reach)) + 1):
+        weight = min(1.0, reach - step + 1)  # the outermost voxels count in part
+        if step < size:
+            total.narrow(axis, step, size - step).add_(maps.narrow(axis, 0, size - step), alpha=weight)
+            total.narrow(axis, 0, size - step).add_(maps.narrow(axis, step, size - step), alpha=weight)
+    return total.div_(width)
 
 
 def scan(
@@ -103,86 +117,107 @@ def scan(
 ) -> Scanned:
     """One series of one body: whole-number image, its header, and its truth.
 
-    The signal of the tissues is summed with its sign, shaded by the coil, averaged over each slice, and taken
+    The signal of the tissues is summed with its sign, averaged over each slice, shaded by the coil, and taken
     through k-space. Noise follows the voxel volume (thin slices are noisier).
     """
     faults = faults or Faults()
-    table = at_field(scanner.field_strength_t, names=body.tissues)
-    values = tissue_signals(sequence, table)
-    image = torch.zeros(body.shape)
-    for value, share in zip(values.tolist(), body.fractions, strict=True):  # in order, so sums never depend on threads
-        image += value * share
-    shading = torch.exp(random_field(body.shape, points=5, deviation=scanner.shading, channels=1, rng=rng)[0])
-    texture = 1 + 0.02 * torch.from_numpy(rng.standard_normal(body.shape).astype(np.float32))
-    finer = 2 if slab.in_plane_mm > 1.5 * float(body.affine[0, 0]) or slab.in_plane_mm > 1.4 else 1
-    sliced = through_slices((image * shading * texture)[None], body.affine, slab, finer=finer)[0]
+    image = weighted(body, sequence, field_t=scanner.field_strength_t)
+    reference = _reference(body, image)
     shape, affine = slab_grid(slab)
-    white = float(image[body.share("white") > 0.9].abs().mean()) if "white" in body.tissues else float(image.mean())
+    sliced = through_slices(image[None], body.affine, slab, matrix=_fine_matrix(slab, body.affine))[0]
+    size = (sliced.shape[0], sliced.shape[1], sliced.shape[2])
+    sliced *= torch.exp(random_field(size, points=5, deviation=scanner.shading, channels=1, rng=rng)[0])
     voxel = slab.in_plane_mm**2 * slab.thickness_mm
-    noise = scanner.noise * white * float(np.clip(REFERENCE_VOXEL_MM3 / voxel, 0.3, 2.0)) ** 0.5 + faults.noise * white
+    noise = scanner.noise * float(np.clip(REFERENCE_VOXEL_MM3 / voxel, 0.3, 2.0)) ** 0.5 + faults.noise
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    measured = Faults(faults.motion_mm, faults.ghosting, faults.spikes, faults.aliasing, noise)
+    measured = replace(faults, noise=noise * reference)
     seen = acquire(sliced, shape[:2], faults=measured, spacing_mm=slab.in_plane_mm, generator=generator, partial=0.85)
-    array = (seen / white * scanner.brightness).clamp(0, 32000).round().numpy().astype(np.int16)
+    seen = (seen / reference).clamp_min_(0) ** scanner.curve
+    array = (seen * scanner.brightness).clamp(0, 32000).round().numpy().astype(np.int16)
+    strengths = {**asdict(faults), "noise": noise, "shading": scanner.shading, "curve": scanner.curve}
     return Scanned(
         Volume.of(array, affine),
         header(sequence, scanner, slab, shape=shape),
-        _truth(body, slab, affine),
-        {
-            "noise": noise / white,
-            "shading": scanner.shading,
-            "motion_mm": faults.motion_mm,
-            "ghosting": faults.ghosting,
-        },
+        truth_on(body, slab),
+        {name: round(float(value), 6) for name, value in strengths.items()},
     )
 
 
-def _truth(body: Body, slab: Slab, affine: np.ndarray) -> dict[str, Volume]:
+def weighted(body: Body, sequence: Sequence, *, field_t: float) -> torch.Tensor:
+    """The signed signal `(I, J, K)` of a body under a sequence, before slices, coil and noise.
+
+    Contrast agent is in the tissues that take it up, blood that flows in is fresh, and susceptibility darkens where
+    the sequence shows it.
+    """
+    table = at_field(field_t, names=body.tissues)
+    minutes = sequence.minutes_after_contrast
+    dose = None if minutes is None else concentrations_mm(body.tissues, minutes)
+    values = tissue_signals(sequence, table, contrast_mm=dose)
+    image = torch.zeros(body.shape)
+    for value, share in zip(values.tolist(), body.fractions, strict=True):  # in order, so sums never depend on threads
+        image.add_(share, alpha=value)
+    if sequence.name == "SWI":
+        image *= susceptibility_mask(body, field_t=field_t, echo_time_ms=sequence.echo_time_ms)
+    return image if body.gain is None else image * body.gain
+
+
+def _reference(body: Body, image: torch.Tensor) -> float:
+    """The brightness that noise and gain refer to: of white matter, or of everything that is not air."""
+    if "white" in body.tissues:
+        there = body.share("white") > 0.9
+    else:
+        there = body.fractions.sum(dim=0) > 0.5
+    level = float(image[there].abs().mean()) if bool(there.any()) else float(image.abs().mean())
+    return max(level, 1e-6)
+
+
+def _fine_matrix(slab: Slab, body_affine: np.ndarray) -> tuple[int, int]:
+    """In-plane samples before k-space is cut to the matrix: as fine as the body, so that edges ring as they should."""
+    shape, _ = slab_grid(slab)
+    spacing = float(np.linalg.norm(body_affine[:3, :3], axis=0).min())
+    factor = max(1.0, slab.in_plane_mm / spacing)
+    rows, columns = (2 * round(size * factor / 2) for size in shape[:2])
+    return max(rows, shape[0]), max(columns, shape[1])
+
+
+def truth_on(body: Body, slab: Slab) -> dict[str, Volume]:
+    """What is true of a body, by name, as shares of the voxels of a slab."""
+    shape, affine = slab_grid(slab)
     masks = {}
     for name, share in body.truth.items():
-        shape, _ = slab_grid(slab)
-        there = through_slices(share[None], body.affine, slab)[0] if bool(share.any()) else torch.zeros(shape)
+        there = torch.zeros(shape)
+        window = _reached(share, body.affine, slab)
+        if window is not None:
+            part, first, last = window
+            size = (last[0] - first[0], last[1] - first[1], last[2] - first[2])
+            corner = affine.copy()
+            corner[:3, 3] += affine[:3, :3] @ np.array(first)
+            box = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+            near = body.affine.copy()
+            near[:3, 3] += near[:3, :3] @ np.array([piece.start for piece in part])
+            there[box] = _sliced(share[part][None], near, (size, corner), slab.thickness_mm)[0]
         masks[name] = Volume.of(there.numpy(), affine, units="share")
     return masks
 
 
-def header(sequence: Sequence, scanner: Scanner, slab: Slab, *, shape: tuple[int, int, int]) -> Acquisition:
-    """The acquisition header that goes with a sequence, a scanner and a slab."""
-    return Acquisition(
-        modality="MR",
-        manufacturer=scanner.manufacturer,
-        model=scanner.model,
-        field_strength_t=scanner.field_strength_t,
-        body_part="HEAD",
-        series_description=describe(sequence, slab, scanner),
-        scanning_sequence=sequence.scanning_sequence,
-        sequence_variant=sequence.sequence_variant,
-        scan_options=("FS",) if sequence.fat_suppressed else None,
-        image_type=("ORIGINAL", "PRIMARY", "M", "ND") if "SIEMENS" in scanner.manufacturer else ("ORIGINAL", "PRIMARY"),
-        acquisition_type="3D" if sequence.volumetric else "2D",
-        repetition_time_ms=round(sequence.repetition_time_ms, 2),
-        echo_time_ms=round(sequence.echo_time_ms, 2),
-        inversion_time_ms=None if sequence.inversion_time_ms is None else round(sequence.inversion_time_ms, 2),
-        flip_angle_deg=round(sequence.flip_angle_deg, 1),
-        echo_train_length=sequence.echo_train_length,
-        b_value_s_per_mm2=sequence.b_value_s_per_mm2,
-        averages=1.0,
-        slice_thickness_mm=slab.thickness_mm,
-        slice_gap_mm=slab.gap_mm,
-        matrix=(shape[0], shape[1]),
-        field_of_view_mm=(round(shape[0] * slab.in_plane_mm, 1), round(shape[1] * slab.in_plane_mm, 1)),
-        patient_position="HFS",
-    )
-
-
-def describe(sequence: Sequence, slab: Slab, scanner: Scanner) -> str:
-    """The series description in the dialect of the make."""
-    plane, name = slab.plane[:3], sequence.name
-    weight = {"T1w": "t1", "T2w": "t2", "PDw": "pd", "FLAIR": "t2_flair"}.get(name, name.lower())
-    technique = {"spin-echo": "tse" if sequence.echo_train_length > 1 else "se", "inversion-recovery": "tirm"}
-    short = technique.get(sequence.kind, {"prepared-gradient-echo": "mprage"}.get(sequence.kind, "fl2d"))
-    if "SIEMENS" in scanner.manufacturer:
-        return f"{weight}_{short}_{plane[:3]}"
-    if "GE" in scanner.manufacturer:
-        return f"{plane.upper()} {weight.upper().replace('_', ' ')}"
-    return f"{name} {short.upper()} {plane.capitalize()}"
+def _reached(
+    share: torch.Tensor, body_affine: np.ndarray, slab: Slab
+) -> tuple[tuple[slice, ...], list[int], list[int]] | None:
+    """The part of a body where a share is not zero, and the first and last voxels of a slab that can show it."""
+    spans = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        there = share.amax(dim=others).nonzero()
+        if not len(there):
+            return None
+        spans.append((int(there[0]), int(there[-1]) + 1))
+    shape, affine = slab_grid(slab)
+    spacing = float(np.linalg.norm(body_affine[:3, :3], axis=0).min())
+    room = int(np.ceil(slab.thickness_mm / spacing)) + 1
+    part = tuple(slice(max(0, a - room), min(size, b + room)) for (a, b), size in zip(spans, share.shape, strict=True))
+    corners = np.array(np.meshgrid(*[(piece.start, piece.stop - 1) for piece in part], indexing="ij")).reshape(3, -1)
+    world = body_affine[:3, :3] @ corners + body_affine[:3, 3:]
+    voxels = np.linalg.solve(affine[:3, :3], world - affine[:3, 3:])
+    first = np.clip(np.floor(voxels.min(axis=1)) - 1, 0, shape).astype(int)
+    last = np.clip(np.ceil(voxels.max(axis=1)) + 2, 0, shape).astype(int)
+    return (part, first.tolist(), last.tolist()) if bool((last > first).all()) else None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from radfoundry.simulate.scan import Scanner, Slab
+from radfoundry.simulate.headers import Scanner, Slab
 
 SEQUENCES = ("T1w", "T2w", "PDw", "FLAIR")
 

@@ -14,13 +14,13 @@ import torch
 
 from radfoundry.simulate.fields import rotation, spline_field
 from radfoundry.simulate.head import TISSUES, HeadTemplate, head
-from radfoundry.simulate.lesions import LAYERS, Lesion, surface_mm
+from radfoundry.simulate.lesions import paint
 from radfoundry.simulate.protocols import draw_sequence
 from radfoundry.simulate.sequences import tissue_signals
 from radfoundry.simulate.subject import Subject, draw_subject
 from radfoundry.simulate.tissues import at_field
 
-MAPS = (*TISSUES, "plaque", "oedema", "tumour", "necrosis", "haemorrhage")
+MAPS = (*TISSUES, "plaque", "oedema", "tumour", "necrosis", "haemorrhage", "enhancing")
 SETTINGS = ("log_repetition_time_ms", "log_echo_time_ms", "log_inversion_time_ms", "flip_angle_deg", "field_t")
 DEFAULT_PROTOCOLS = ("T1w", "T1w-gradient", "MPRAGE", "T2w", "PDw", "FLAIR", "T2star")
 
@@ -189,7 +189,8 @@ def _anatomy(
         there = places - subject.ventricles_mm * torch.movedim(push, 0, -1)
         fractions = _look(maps[:, : len(TISSUES)], template[0], there)
         fractions = torch.cat([fractions, fractions.new_zeros(len(MAPS) - len(TISSUES), *fractions.shape[1:])])
-        lesions.append(_paint(fractions, subject.lesions, places, spacing_mm=float(np.linalg.norm(draw.affine[:3, 0]))))
+        spacing = float(np.linalg.norm(draw.affine[:3, 0]))
+        lesions.append(paint(fractions, MAPS, subject.lesions, places, spacing_mm=spacing)["lesion"])
         middle = places.shape[0] // 2
         found.append(fractions)
         centres.append(places[middle, middle, middle])
@@ -202,26 +203,6 @@ def _look(maps: torch.Tensor, template: HeadTemplate, points_mm: torch.Tensor) -
     low = torch.from_numpy(template.affine[:3, 3]).float().to(points_mm.device)
     grid = (points_mm - low) / torch.from_numpy(extent).float().to(points_mm.device) * 2 - 1
     return torch.nn.functional.grid_sample(maps, grid.flip(-1)[None], align_corners=True, padding_mode="zeros")[0]
-
-
-def _paint(
-    fractions: torch.Tensor, lesions: Sequence[Lesion], places: torch.Tensor, *, spacing_mm: float
-) -> torch.Tensor:
-    """Put lesions into the fractions; gives the share of each voxel that is a finding."""
-    found = torch.zeros_like(fractions[0])
-    brain = fractions[[TISSUES.index(name) for name in ("grey", "white", "deep-grey")]].sum(dim=0).clamp(0, 1)
-    low, high = places.amin(dim=(0, 1, 2)).tolist(), places.amax(dim=(0, 1, 2)).tolist()
-    for lesion in lesions:
-        reach = 1.6 * max(lesion.radii_mm) + 3
-        if any(c + reach < a or c - reach > b for c, a, b in zip(lesion.centre_mm, low, high, strict=True)):
-            continue
-        for depth, (tissue, scale, strength) in enumerate(LAYERS[lesion.kind]):
-            inside = (0.5 - surface_mm(lesion, places, scale=scale) / spacing_mm).clamp(0, 1) * brain
-            fractions *= 1 - inside * strength
-            fractions[MAPS.index(tissue)] += inside * strength
-            if depth == 0 and not lesion.incidental:
-                found = torch.maximum(found, inside)
-    return found
 
 
 def _render(draw: CropDraw, fractions: torch.Tensor, device: str) -> torch.Tensor:
