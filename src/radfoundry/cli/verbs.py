@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def verb(name: str, about: str) -> click.Command:
         config = settings.load(stage.Config, source, overrides, where=f"{name} settings")
         with talk.progress() as progress:
             run = stage.run(config, progress=progress)
-        talk.finish(run, as_json=as_json)
+        if os.environ.get("RANK", "0") == "0":  # of processes started by torchrun, one talks
+            talk.finish(run, as_json=as_json)
 
     return command
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from radfoundry.train.processes import Place
 
 # What may differ between a run and its continuation.
-FREE = frozenset(("to", "steps", "minutes", "workers", "device", "save_minutes", "log_steps"))
+FREE = frozenset(("to", "steps", "minutes", "workers", "device", "devices", "shard", "save_minutes", "log_steps"))
 ENCODER = "encoder.safetensors"
 
 
@@ -53,7 +56,6 @@ class Config(Settings):
     compiled: bool = Field(default=False, description="compile the encoder's blocks")
     device: str = Field(default="auto", description="cpu, cuda, or auto")
     devices: int = Field(default=1, ge=1, description="processes on this machine, started through torchrun")
-    nodes: int = Field(default=1, ge=1, description="machines; start the same command on each under torchrun")
     shard: bool = Field(default=False, description="spread the weights over the processes (FSDP2)")
     workers: int = Field(default=0, ge=0, description="processes that make crops ahead; 0 makes them on the device")
     save_minutes: float = Field(default=5.0, gt=0, description="minutes between states on disk")
@@ -72,6 +74,9 @@ def run(config: Config, *, progress: Callable[..., None] | None = None) -> Run:
     if config.steps is None and config.minutes is None:
         raise InputError("how long to train is not said", where="pretrain", remedy="set steps=1000 or minutes=20")
     folder = folder_of(config)
+    if config.devices > 1 and "WORLD_SIZE" not in os.environ:
+        _launch(config, folder)
+        return runs.read(folder)
     with processes.joined(config.device) as place:
         course = _train(config, folder, place, progress)
         return _finish(config, folder, course)
@@ -88,6 +93,25 @@ def folder_of(config: Config) -> Path:
             "already exists", where=str(folder), remedy="choose another --to or remove it", finding="exists"
         )
     return runs.free_folder(named.name)
+
+
+def _launch(config: Config, folder: Path) -> None:
+    """Start this command once for every device through torchrun and wait; the first process shows the progress."""
+    folder.mkdir(parents=True, exist_ok=True)
+    asked = folder / ".settings.json"
+    runs.write_json(asked, {**config.model_dump(mode="json"), "to": str(folder)})
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={config.devices}"]
+    try:
+        ended = subprocess.run([*torchrun, "-m", "radfoundry", "pretrain", str(asked)], stdout=subprocess.DEVNULL)
+    finally:
+        asked.unlink()
+    if ended.returncode:
+        raise InputError(
+            f"a training process ended with code {ended.returncode}",
+            where=str(folder),
+            remedy="see the lines above; the same command goes on from the last saved state",
+            finding="process",
+        )
 
 
 def fingerprint(config: Config) -> str:
@@ -188,7 +212,7 @@ def save_encoder(config: Config, encoder: Any, weights: dict[str, Any], path: Pa
 
     fresh = embedding.open_encoder(config.encoder).cpu()
     kept = dict(encoder.state_dict())
-    kept.update({name.replace("_orig_mod.", ""): value for name, value in weights.items()})
+    kept.update(weights)
     fresh.load_state_dict({name: kept[name].to(value.dtype) for name, value in fresh.state_dict().items()})
     name, options = config.encoder.name, config.encoder.options
     if name.endswith(".safetensors"):

@@ -118,8 +118,8 @@ def begin(learner: Learner, plan: Plan, *, place: Place, folder: Path, settings:
 def _spread(learner: Learner, plan: Plan, place: Place) -> nn.Module:
     """The learner as it is called: alone, copied to every process, or cut into parts over the processes."""
     if plan.compiled:
-        for index, block in enumerate(getattr(learner.encoder, "blocks", ())):
-            learner.encoder.blocks[index] = torch.compile(block)
+        for block in getattr(learner.encoder, "blocks", ()):
+            block.compile()
     if place.world == 1:
         return learner
     if plan.shard:

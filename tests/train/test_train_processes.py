@@ -1,0 +1,87 @@
+"""Two processes learn as one with the batch of both; sharded weights give the same numbers."""
+
+import json
+import multiprocessing
+import os
+import socket
+
+import pytest
+import torch
+from train_samples import tiny_learner, tiny_source
+
+from radfoundry.train import loop, processes
+from radfoundry.train.processes import Place, gather
+
+ALL = (
+    {"name": "contrast", "width": 16, "places": 4},
+    {"name": "masked", "width": 32},
+    {"name": "translate", "width": 32},
+)
+
+
+def in_processes(function, folder, *, count=2):
+    """Run `function(place, folder)` in processes that form a group; their exit codes have to be 0."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    tiny_source(1).batch(0)  # the template is built once, before the processes part
+    started = [
+        multiprocessing.get_context("fork").Process(target=_one, args=(function, rank, count, port, folder))
+        for rank in range(count)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(timeout=120)
+    assert [process.exitcode for process in started] == [0] * count
+
+
+def _one(function, rank, count, port, folder):
+    torch.set_num_threads(1)
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
+    with processes.joined("cpu") as place:
+        function(place, folder)
+
+
+def train(place, folder, *, steps=4, size=2, shard=False):
+    plan = loop.Plan(steps=steps, warmup_steps=1, log_steps=1, shard=shard)
+    course = loop.begin(tiny_learner(*ALL), plan, place=place, folder=folder)
+    return loop.run(course, tiny_source(size, place=place))
+
+
+def curve(folder):
+    return [json.loads(line)["terms"] for line in (folder / loop.LOG).read_text().splitlines()]
+
+
+def check_equal(folder, *, shard):
+    in_processes(lambda place, where: train(place, where, shard=shard), folder / "two")
+    train(Place(), folder / "one", size=4)
+    for two, one in zip(curve(folder / "two"), curve(folder / "one"), strict=True):
+        assert two == pytest.approx(one, abs=2e-3)
+
+
+def test_two_processes_give_the_loss_curve_of_one_with_the_double_batch(tmp_path):
+    check_equal(tmp_path, shard=False)
+
+
+@pytest.mark.slow
+def test_sharded_weights_give_the_same_curve_and_a_whole_state(tmp_path):
+    check_equal(tmp_path, shard=True)
+    resumed = train(Place(), tmp_path / "two", steps=4)
+    assert resumed.at.step == 4
+
+
+def gathered_gradient(place, folder):
+    rows = torch.arange(6.0).reshape(3, 2)
+    mine = (rows[:2] if place.first else rows[1:]).clone().requires_grad_()
+    whole = gather(mine)
+    whole.square().sum().backward()
+    # Each process computed the same sum, so the gradient of a row is twice that of one process.
+    assert whole.shape == (4, 2) and torch.allclose(mine.grad, 2 * 2 * mine.detach())
+
+
+def test_gathered_rows_carry_their_gradients_home(tmp_path):
+    in_processes(gathered_gradient, tmp_path)
