@@ -18,6 +18,9 @@ ENCODERS = {
     "conv3d-tiny": "radfoundry.nets.conv:tiny",
     "conv3d-small": "radfoundry.nets.conv:small",
     "conv2d-tiny": "radfoundry.nets.conv:tiny_2d",
+    "sequence-set": "radfoundry.nets.sequences:build",
+    "vit2d-standard": "radfoundry.nets.wrapped_vit2d:standard",
+    "vit2d-file": "radfoundry.nets.wrapped_vit2d:read",
     "intensity": "radfoundry.nets.intensity:build",
 }
 HEADS = {

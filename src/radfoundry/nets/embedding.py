@@ -62,9 +62,17 @@ def open_encoder(component: Component) -> Any:
 
 
 def plan_for(spec: EncoderSpec) -> prepare.Plan:
-    """How a series has to be prepared for an encoder."""
+    """How a series has to be prepared for an encoder.
+
+    Of the spec's options, `intensity` are those of the intensity rule, and `fit` says how a picture of any size
+    comes to the spec's shape (then the prepared copy keeps its own size).
+    """
     return prepare.Plan(
-        orientation=spec.orientation, spacing_mm=spec.spacing_mm, shape=spec.shape, intensity=spec.intensity
+        orientation=spec.orientation,
+        spacing_mm=spec.spacing_mm,
+        shape=None if "fit" in spec.options else spec.shape,
+        intensity=spec.intensity,
+        options=dict(spec.options.get("intensity", {})),
     )
 
 
@@ -144,6 +152,10 @@ def _image(series: Series, plan: prepare.Plan, spec: EncoderSpec, folder: str | 
     array = prepare.prepared(series, plan, cache=cache).array.astype(np.float32)
     if len(array) != spec.channels:
         array = np.repeat(array.mean(axis=0, keepdims=True), spec.channels, axis=0)
+    if "fit" in spec.options and spec.shape is not None:
+        from radfoundry.nets import picture_size
+
+        array = picture_size.to_size(array, spec.shape, spec.options["fit"])
     return array
 
 
