@@ -30,7 +30,7 @@ LEVELS = (0.93, 0.97)
 # --- measurements: subject spread 2, reader spread 0.5, error 1
 
 
-def icc_study(form, readers):
+def icc_study(form, readers, interval="generalised"):
     subject, reader, error = 4.0, 0.25, 1.0
     shared = {"ICC(1,1)": reader + error, "ICC(2,1)": reader + error, "ICC(3,1)": error}[form]
     truth = subject / (subject + shared)
@@ -41,7 +41,7 @@ def icc_study(form, readers):
             table += rng.normal(0, 0.5, (n, readers))
         else:
             table += rng.normal(0, 0.5, (1, readers))
-        return icc_forms(table)[form], truth
+        return icc_forms(table, interval=interval)[form], truth
 
     return study
 
@@ -228,7 +228,10 @@ def jafroc_study(rng, n):
 STUDIES = {
     "ICC(1,1), 3 readers": icc_study("ICC(1,1)", 3),
     "ICC(3,1), 3 readers": icc_study("ICC(3,1)", 3),
+    "ICC(2,1), 3 readers": icc_study("ICC(2,1)", 3),
     "ICC(2,1), 12 readers": icc_study("ICC(2,1)", 12),
+    "ICC(2,1), 3 readers, Satterthwaite (as R)": icc_study("ICC(2,1)", 3, "satterthwaite"),
+    "ICC(2,1), 12 readers, Satterthwaite (as R)": icc_study("ICC(2,1)", 12, "satterthwaite"),
     "Bland-Altman limit, exact": limits_study("exact", 1),
     "Bland-Altman limit, approximate": limits_study("approximate", 1),
     "Bland-Altman limit, 1-4 pairs a subject": limits_study("exact", 4),
@@ -264,16 +267,22 @@ def coverage(name, n, *, runs=None, seed=0):
     return hits / count
 
 
-# With many subjects the doubt about ICC(2,1) lies in the readers, and Shrout and Fleiss' approximate degrees of freedom
-# are a little too many: 92.8 % with 12 readers and 1000 subjects. psych::ICC and SPSS give the same interval.
-KNOWN_SHORT = {("ICC(2,1), 12 readers", 1000): 0.915}
+# Shown for comparison: with many subjects the doubt about ICC(2,1) lies in the readers, and the interval that psych::ICC
+# and SPSS print has too many degrees of freedom there. Every other line must cover 93 to 97 %.
+AS_R = {"ICC(2,1), 3 readers, Satterthwaite (as R)", "ICC(2,1), 12 readers, Satterthwaite (as R)"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n", SIZES)
-@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize("name", [name for name in STUDIES if name not in AS_R])
 def test_nominal_95_percent_covers_93_to_97(name, n):
-    assert KNOWN_SHORT.get((name, n), LEVELS[0]) <= coverage(name, n) <= LEVELS[1]
+    assert LEVELS[0] <= coverage(name, n) <= LEVELS[1]
+
+
+@pytest.mark.slow
+def test_the_interval_that_r_prints_is_too_narrow_with_few_readers_of_many_subjects():
+    assert coverage("ICC(2,1), 3 readers, Satterthwaite (as R)", 1000) < 0.85
+    assert coverage("ICC(2,1), 12 readers, Satterthwaite (as R)", 1000) < 0.94
 
 
 @pytest.mark.slow

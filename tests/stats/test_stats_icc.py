@@ -24,7 +24,7 @@ def test_the_published_table():
 def test_values_and_limits_equal_psych():
     # psych 2.2.9, ICC(data, lmer = FALSE); script and data in tests/golden.
     reference = GOLDEN["icc"]
-    found = icc_forms(reference["data"])
+    found = icc_forms(reference["data"], interval="satterthwaite")
     for place, form in enumerate(FORMS):
         expected = [reference[name][place] for name in ("value", "low", "high", "p")]
         estimate = found[form]
@@ -46,6 +46,38 @@ def test_scale_order_and_readers_do_not_matter():
         for other in (7 * table + 3, table[::-1], table[:, [2, 0, 3, 1]]):
             again = icc(other, form=form)
             assert (again.value, again.low, again.high) == pytest.approx((one.value, one.low, one.high))
+
+
+def test_the_generalised_interval_equals_slow_drawing():
+    # Tian & Cappelleri 2004: mean squares divided by drawn chi-squared numbers, here 400,000 of them.
+    table = np.array(SHROUT_FLEISS, float)
+    n, k = table.shape
+    centred = table - table.mean()
+    subjects, readers = k * (centred.mean(1) ** 2).sum(), n * (centred.mean(0) ** 2).sum()
+    rng = np.random.default_rng(0)
+    error = ((centred**2).sum() - subjects - readers) / rng.chisquare((n - 1) * (k - 1), 400_000)
+    subject = (subjects / rng.chisquare(n - 1, 400_000) - error) / k
+    reader = (readers / rng.chisquare(k - 1, 400_000) - error) / n
+    low, high = np.quantile(subject / (subject + reader + error), [0.025, 0.975])
+    found = icc(table)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.003)
+
+
+def test_intervals_meet_where_readers_do_not_differ():
+    # Without a reader effect the second form is nearly the third, whose interval is exact.
+    rng = np.random.default_rng(1)
+    table = rng.normal(0, 2, (60, 1)) + rng.normal(0, 1, (60, 5))
+    both = [icc(table, interval=name) for name in ("generalised", "satterthwaite")]
+    assert both[0].value == both[1].value
+    assert (both[0].low, both[0].high) == pytest.approx((both[1].low, both[1].high), abs=0.02)
+
+
+def test_three_readers_of_many_patients_leave_the_doubt_about_readers():
+    # The reader variance rests on three readers, however many patients they read.
+    rng = np.random.default_rng(2)
+    table = rng.normal(0, 2, (1000, 1)) + rng.normal(0, 0.5, (1, 3)) + rng.normal(0, 1, (1000, 3))
+    found, published = icc(table), icc(table, interval="satterthwaite")
+    assert found.high - found.low > 1.5 * (published.high - published.low)
 
 
 def test_perfect_agreement_missing_values_and_no_spread():

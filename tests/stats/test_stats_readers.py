@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 from itertools import product
 from pathlib import Path
@@ -133,7 +134,7 @@ def test_van_dyke_pseudovalues_and_single_arms(reference):
     assert (found["C"], found["TC"], found["RC"], found["TRC"]) == pytest.approx(
         (expected["var_C"], expected["var_TC"], expected["var_RC"], expected["var_TRC_plus_error"]), rel=1e-5
     )
-    averages = obuchowski_rockette(study).averages
+    averages = compare_arms(reader_aucs(study), auc_covariance(study)).averages
     for ours, theirs in zip(averages, published["vandyke"]["jackknife"]["single_treatment_ci"], strict=True):
         assert (ours.low, ours.high) == pytest.approx(theirs, abs=1e-7)
 
@@ -195,6 +196,17 @@ def test_swapping_arms_turns_the_difference_around(small):
     ours, theirs = turned.differences[0].estimate, obuchowski_rockette(small).differences[0].estimate
     assert (ours.value, ours.low, ours.high) == pytest.approx((-theirs.value, -theirs.high, -theirs.low))
     assert ours.p_value == pytest.approx(theirs.p_value)
+
+
+def test_a_single_arms_interval_is_the_published_one_moved_to_the_logit_scale(small):
+    moved = obuchowski_rockette(small).averages
+    plain = compare_arms(reader_aucs(small), auc_covariance(small)).averages
+    for ours, published in zip(moved, plain, strict=True):
+        odds = [math.log(end / (1 - end)) for end in (ours.low, ours.value, ours.high)]
+        assert odds[1] - odds[0] == pytest.approx(odds[2] - odds[1])
+        reach = (published.high - published.value) / (published.value * (1 - published.value))
+        assert odds[2] - odds[1] == pytest.approx(reach)
+        assert 0 < ours.low < ours.high < 1
 
 
 def test_three_arms_give_three_differences_and_one_overall_test(small):

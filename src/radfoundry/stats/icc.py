@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import fdtrc, fdtri
+from scipy.special import chdtri, fdtrc, fdtri
 
 from radfoundry.records import Estimate
 from radfoundry.stats.inputs import choice, interval_level
 from radfoundry.stats.ratings import complete_table, joined, two_way_squares
 
+INTERVALS = ("generalised", "satterthwaite")
+POWER = 13
 FORMS = ("ICC(1,1)", "ICC(2,1)", "ICC(3,1)", "ICC(1,k)", "ICC(2,k)", "ICC(3,k)")
 
 
-def icc(values: ArrayLike, *, form: str = "ICC(2,1)", level: float = 0.95) -> Estimate:
+def icc(values: ArrayLike, *, form: str = "ICC(2,1)", level: float = 0.95, interval: str = "generalised") -> Estimate:
     """How well readers, or repeated scans, agree on a measurement: 1 is perfect, 0 is chance.
 
     Args:
@@ -24,20 +27,25 @@ def icc(values: ArrayLike, *, form: str = "ICC(2,1)", level: float = 0.95) -> Es
             readers, and their bias counts (absolute agreement); "ICC(3,1)" exactly these readers, bias removed
             (consistency). "k" in place of the last 1 is the reliability of the mean of the readers.
         level: confidence level.
+        interval: of the second form; the others have an exact one from the F distribution. "generalised" holds 95 %
+            however many readers and subjects there are; "satterthwaite" is what R's psych and SPSS print, and holds
+            only 79 % with 3 readers of 1,000 subjects (docs/statistics-agreement.md).
 
-    The interval comes from the F distribution (Satterthwaite degrees for the second form). The p-value is for
-    "no difference between subjects". Undefined (NaN) with fewer than two subjects or without any spread.
+    The p-value is for "no difference between subjects". Undefined (NaN) with fewer than two subjects or without any
+    spread. With two or three readers a sample of readers says little about all readers: the interval shows it.
 
-    Source: Shrout & Fleiss 1979, Psychol Bull 86:420; McGraw & Wong 1996, Psychol Methods 1:30.
+    Sources: Shrout & Fleiss 1979, Psychol Bull 86:420; McGraw & Wong 1996, Psychol Methods 1:30; generalised
+    interval: Tian & Cappelleri 2004, J Biopharm Stat 14:871.
 
     >>> print(icc([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]))
-    0.29 (0.02-0.76)
+    0.29 (0.03-0.75)
     """
-    return icc_forms(values, level=level)[choice(form, FORMS, "form")]
+    return icc_forms(values, level=level, interval=interval)[choice(form, FORMS, "form")]
 
 
-def icc_forms(values: ArrayLike, *, level: float = 0.95) -> dict[str, Estimate]:
+def icc_forms(values: ArrayLike, *, level: float = 0.95, interval: str = "generalised") -> dict[str, Estimate]:
     """All six forms of `icc` of one table, by name."""
+    choice(interval, INTERVALS, "interval")
     table, note = complete_table(values)
     subjects, readers = table.shape
     tail = (1 - interval_level(level)) / 2
@@ -47,12 +55,13 @@ def icc_forms(values: ArrayLike, *, level: float = 0.95) -> dict[str, Estimate]:
     squares = two_way_squares(table)
     single = {
         "ICC(1,1)": _one_way(squares, (subjects, readers), tail),
-        "ICC(2,1)": _agreement(squares, (subjects, readers), tail),
+        "ICC(2,1)": (_generalised if interval == "generalised" else _agreement)(squares, (subjects, readers), tail),
         "ICC(3,1)": _consistency(squares, (subjects, readers), tail),
     }
     found = single | {form.replace("1)", "k)"): _of_mean(numbers, readers) for form, numbers in single.items()}
+    kind = {form: f"{interval} interval" if "(2" in form else "F interval" for form in FORMS}
     return {
-        form: Estimate(*found[form][:3], level, f"{form}, F interval", subjects, note, found[form][3])
+        form: Estimate(*found[form][:3], level, f"{form}, {kind[form]}", subjects, note, found[form][3])
         if not math.isnan(found[form][1])
         else Estimate(found[form][0], level=level, method=form, n=subjects, note=joined(note, "no disagreement at all"))
         for form in FORMS
@@ -105,6 +114,36 @@ def _agreement(squares: Numbers, shape: tuple[int, int], tail: float) -> Numbers
     high = n * (lower * between - rest) / (error + n * lower * between)
     p_value = float(fdtrc(n - 1, (n - 1) * (k - 1), between / rest))
     return value, low, high, p_value
+
+
+def _generalised(squares: Numbers, shape: tuple[int, int], tail: float) -> Numbers:
+    """The two-way random form with its generalised interval: each mean square is divided by its own chi-squared."""
+    value, low, high, p_value = _agreement(squares, shape, tail)
+    if math.isnan(low):
+        return value, low, high, p_value
+    between, _, reader, rest = squares
+    n, k = shape
+    of_subjects, of_readers, of_rest = _chi_squared(n, k)
+    error = rest * (n - 1) * (k - 1) / of_rest
+    subject = (between * (n - 1) / of_subjects - error) / k
+    total = subject + (reader * (k - 1) / of_readers - error) / n + error
+    low, high = (float(limit) for limit in np.quantile(subject / total, [tail, 1 - tail]))
+    return value, low, high, p_value
+
+
+@lru_cache(maxsize=32)
+def _chi_squared(subjects: int, readers: int) -> np.ndarray:
+    """(3, points) chi-squared numbers of subjects, readers and rest, spread evenly over their joint distribution.
+
+    Sobol's points always are the same, so the same table always has the same interval; 8,192 of them place a limit to
+    within 0.001 of where endless draws would.
+    """
+    from scipy.stats.qmc import Sobol
+
+    # The first point of the plain sequence is 0, which no chi-squared number has: half a step keeps all inside.
+    even = Sobol(3, scramble=False).random_base2(POWER).T + 0.5 / 2**POWER
+    degrees = np.array([subjects - 1, readers - 1, (subjects - 1) * (readers - 1)])
+    return chdtri(degrees[:, None], even)
 
 
 def _of_mean(numbers: Numbers, readers: int) -> Numbers:

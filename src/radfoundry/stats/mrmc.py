@@ -87,6 +87,9 @@ def obuchowski_rockette(
         level: confidence level.
         draws, rng: of the bootstrap covariance.
 
+    Each arm's own interval lies on the logit scale, where it holds 95 % better than the published one on the AUC's own
+    scale, which `compare_arms` gives; see docs/statistics-readers.md.
+
     Sources: Obuchowski & Rockette, Commun Stat Simul 1995;24:285; Hillis, Stat Med 2007;26:596 (degrees of freedom);
     Hillis, Berbaum & Metz, Acad Radiol 2008;15:647 (single arms).
 
@@ -96,7 +99,10 @@ def obuchowski_rockette(
     -0.25
     """
     matrix = auc_covariance(study, method=covariance, draws=draws, rng=rng)
-    return compare_arms(reader_aucs(study), matrix, arms=study.arms, random=random, level=level, cases=len(study.truth))
+    found = compare_arms(
+        reader_aucs(study), matrix, arms=study.arms, random=random, level=level, cases=len(study.truth)
+    )
+    return replace(found, averages=tuple(within_unit(average) for average in found.averages))
 
 
 def compare_arms(
@@ -109,6 +115,8 @@ def compare_arms(
     cases: int = 0,
 ) -> ReaderComparison:
     """The same analysis for any figure of merit, given its covariance over the sample of cases.
+
+    Intervals lie on the figure's own scale, as published and as OR-DBM MRMC prints them.
 
     Args:
         figures: (arms, readers) figures of merit, for example JAFROC areas or sensitivities.
@@ -280,3 +288,18 @@ def t_interval(frame: Estimate, variance: float, df: float, *, test: bool = True
     score = -abs(frame.value) / spread
     p_value = 2 * float(ndtr(score) if normal else stdtr(df, score)) if test else None
     return replace(frame, low=frame.value - reach, high=frame.value + reach, p_value=p_value)
+
+
+def within_unit(found: Estimate) -> Estimate:
+    """A symmetric interval moved to the logit scale, so that the limits of a share or an area stay within 0 and 1.
+
+    >>> print(within_unit(Estimate(0.9, 0.78, 1.02)))
+    0.90 (0.70-0.97)
+    """
+    value = found.value
+    if math.isnan(found.low) or not 0 < value < 1:
+        return found
+    reach = (found.high - value) / (value * (1 - value))
+    centre = math.log(value / (1 - value))
+    low, high = (1 / (1 + math.exp(-(centre + side * reach))) for side in (-1, 1))
+    return replace(found, low=low, high=high, method=f"{found.method}, logit scale")

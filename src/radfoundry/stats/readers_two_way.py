@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -11,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from radfoundry.records import Estimate, InputError
 from radfoundry.stats.inputs import choice, clusters, interval_level, true_or_false
-from radfoundry.stats.mrmc import ArmDifference, t_interval
+from radfoundry.stats.mrmc import ArmDifference, t_interval, within_unit
 from radfoundry.stats.readers import ReaderStudy
 
 MEASURES = ("accuracy", "sensitivity", "specificity")
@@ -110,7 +109,7 @@ def binary_readers(study: ReaderStudy, *, measure: str = "accuracy", level: floa
         missing = Estimate.undefined(f"no case for {measure}", method=title, level=level)
         pairs = tuple(ArmDifference(a, b, missing) for a, b in combinations(study.arms, 2))
         return BinaryComparison(measure, study.arms, (missing,) * len(study.arms), pairs)
-    averages = tuple(_within_unit(two_way_mean(arm, patient=patient, level=level)) for arm in right)
+    averages = tuple(within_unit(two_way_mean(arm, patient=patient, level=level)) for arm in right)
     differences = tuple(
         ArmDifference(
             study.arms[i], study.arms[j], two_way_mean(right[i] - right[j], patient=patient, level=level, test=True)
@@ -127,16 +126,3 @@ def right_readings(study: ReaderStudy, measure: str) -> tuple[np.ndarray, np.nda
     kept = {"accuracy": np.ones_like(study.truth), "sensitivity": study.truth, "specificity": ~study.truth}[measure]
     right = (decisions == study.truth)[:, :, kept]
     return right.astype(float), study.patient[kept]
-
-
-def _within_unit(found: Estimate) -> Estimate:
-    """The interval moved to the logit scale, so that a proportion's limits stay within 0 and 1."""
-    value = found.value
-    if math.isnan(found.low) or not 0 < value < 1:
-        return found
-    reach = (found.high - value) / (value * (1 - value))
-    centre = math.log(value / (1 - value))
-    low, high = (1 / (1 + math.exp(-(centre + side * reach))) for side in (-1, 1))
-    return Estimate(
-        value, low, high, level=found.level, n=found.n, method=f"{found.method}, logit scale", note=found.note
-    )
