@@ -21,6 +21,9 @@ ENCODERS = {
     "sequence-set": "radfoundry.nets.sequences:build",
     "vit2d-standard": "radfoundry.nets.wrapped_vit2d:standard",
     "vit2d-file": "radfoundry.nets.wrapped_vit2d:read",
+    "hf-dinov2": "radfoundry.nets.wrapped_transformers:dinov2",
+    "hf-clip": "radfoundry.nets.wrapped_transformers:clip",
+    "hf-siglip": "radfoundry.nets.wrapped_transformers:siglip",
     "intensity": "radfoundry.nets.intensity:build",
 }
 HEADS = {
