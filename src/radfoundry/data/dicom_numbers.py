@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,12 +13,18 @@ from radfoundry.volume import Volume
 
 @dataclass(frozen=True)
 class Quantised:
-    """A float image as 16-bit whole numbers: value = stored * slope + intercept, off by at most `error`."""
+    """A float image as 16-bit whole numbers: value = stored * slope + intercept, off by at most `error`.
+
+    `bits` is how many of the bits are used (0: all). `mirrored` numbers count down from the largest that fits, as
+    MONOCHROME1 stores them.
+    """
 
     stored: np.ndarray
     slope: float
     intercept: float
     error: float
+    bits: int = 0
+    mirrored: bool = False
 
 
 def quantised(array: np.ndarray, *, unsigned: bool = False) -> Quantised:
@@ -41,6 +47,25 @@ def quantised(array: np.ndarray, *, unsigned: bool = False) -> Quantised:
     stored = np.clip(np.rint((values.astype(np.float64) - intercept) / slope), bottom, top)
     error = float(np.abs(stored * slope + intercept - values).max())
     return Quantised(stored.astype(kind), slope, intercept, error)
+
+
+def as_picture(quantity: Quantised, *, mirrored: bool) -> Quantised:
+    """Unsigned numbers as films store them: 8 bits where they suffice, else 12 to 16, mirrored where asked."""
+    top = int(quantity.stored.max())
+    bits = 8 if top < 256 else max(12, top.bit_length())
+    stored = quantity.stored.astype("u1" if bits == 8 else "<u2")
+    if mirrored:
+        stored = (((1 << bits) - 1) - stored).astype(stored.dtype)
+    return replace(quantity, stored=stored, bits=bits, mirrored=mirrored)
+
+
+def as_hounsfield(quantity: Quantised) -> Quantised:
+    """Whole Hounsfield units from -1024 up as CT scanners store them: unsigned, 1024 more, with the intercept."""
+    low, high = int(quantity.stored.min()), int(quantity.stored.max())
+    if (quantity.slope, quantity.intercept) != (1.0, 0.0) or low < -1024:
+        return quantity
+    stored = (quantity.stored.astype(np.int32) + 1024).astype("<u2")
+    return replace(quantity, stored=stored, intercept=-1024.0, bits=max(12, (high + 1024).bit_length()))
 
 
 def decimal(value: float) -> str:

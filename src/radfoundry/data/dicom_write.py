@@ -1,4 +1,4 @@
-"""Volumes written as DICOM: valid single-frame MR, CT and projection instances, or one enhanced multi-frame file."""
+"""Volumes written as DICOM: valid single-frame MR, CT, film and ultrasound files, or one enhanced multi-frame file."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from radfoundry.data.dicom_encode import element, encoded, file_bytes
 from radfoundry.data.dicom_identity import Identity, uid
-from radfoundry.data.dicom_numbers import Quantised, decimal, quantisation_error, quantised
+from radfoundry.data.dicom_numbers import Quantised, as_hounsfield, as_picture, decimal, quantisation_error, quantised
 from radfoundry.data.dicom_write_header import (
-    PROJECTIONS,
+    PICTURES,
     SliceGeometry,
     b_value_of,
     header,
@@ -42,7 +42,9 @@ def write_series(
 
     The third axis becomes the slices; three channels named red, green, blue become colour; other channels become
     temporal positions, and b-values where they are named `b=… s/mm2`. Values are stored in 16 bits with slope and
-    intercept where needed. The same input gives the same bytes. Refuses volumes whose axes are not perpendicular,
+    intercept where needed. Films and ultrasound (DX, CR, MG, US) are stored unsigned in 8 or 12 to 16 bits, dark for
+    bright where the acquisition says MONOCHROME1: the volume's values are always larger where the picture is brighter
+    when shown, and come back so. The same input gives the same bytes. Refuses volumes whose axes are not perpendicular,
     voxels that are not finite, and files that exist. `enhanced` writes one multi-frame file (MR and CT).
     """
     target = Path(folder)
@@ -79,7 +81,12 @@ def _save(data: bytes, path: Path) -> None:
 def _stored(volume: Volume, acquired: Acquisition) -> tuple[np.ndarray, Quantised]:
     """Pixels as (files, slices, rows, columns[, 3]) and how they were quantised."""
     if volume.channels != COLOURS:
-        quantity = quantised(volume.array, unsigned=acquired.modality in PROJECTIONS)
+        picture = acquired.modality in PICTURES
+        quantity = quantised(volume.array, unsigned=picture)
+        if picture:
+            quantity = as_picture(quantity, mirrored=acquired.photometric == "MONOCHROME1")
+        elif acquired.modality == "CT":
+            quantity = as_hounsfield(quantity)
         return np.transpose(quantity.stored, (0, 3, 2, 1)), quantity
     stored = volume.array.astype(np.uint8)
     if not np.array_equal(stored, volume.array):
@@ -111,7 +118,7 @@ def _instances(volume: Volume, geometry: SliceGeometry, acquired: Acquisition, i
 
 def _own_elements(geometry: SliceGeometry, index: int, acquired: Acquisition, number: int) -> dict[int, bytes]:
     own = {0x00200013: element(0x00200013, b"IS", str(number).encode())}
-    if acquired.modality not in PROJECTIONS:
+    if acquired.modality not in PICTURES:
         own[0x00200032] = element(0x00200032, b"DS", "\\".join(geometry.position(index)).encode())
         own[0x00201041] = element(0x00201041, b"DS", geometry.location(index).encode())
     return own

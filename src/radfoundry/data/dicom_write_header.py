@@ -18,9 +18,11 @@ SOP_CLASSES = {
     "DX": "1.2.840.10008.5.1.4.1.1.1.1",
     "CR": "1.2.840.10008.5.1.4.1.1.1",
     "MG": "1.2.840.10008.5.1.4.1.1.1.2",
+    "US": "1.2.840.10008.5.1.4.1.1.6.1",
     "OT": "1.2.840.10008.5.1.4.1.1.7",
 }
 PROJECTIONS = ("DX", "CR", "MG")
+PICTURES = (*PROJECTIONS, "US")  # no place in the patient, only pixel sizes and directions
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 IMPLEMENTATION = "2.25.304312766164279213907262186452718293"
 
@@ -72,13 +74,38 @@ def header(acquired: Acquisition, identity: Identity, *, number: int) -> Any:
     identify(dataset, identity, modality)
     dataset.InstanceNumber = str(number)
     describe(dataset, acquired)
-    if modality in PROJECTIONS:
-        dataset.PresentationIntentType, dataset.PresentationLUTShape = "FOR PRESENTATION", "IDENTITY"
-        dataset.PixelIntensityRelationship, dataset.PixelIntensityRelationshipSign = "LIN", 1
+    if modality in PICTURES:
         dataset.BurnedInAnnotation, dataset.LossyImageCompression = "NO", "00"
+    if modality in PROJECTIONS:
+        describe_projection(dataset, acquired)
     if modality == "OT":
         dataset.ConversionType = "SYN"
     return dataset
+
+
+# Views of mammography (CID 4014) and the anatomy they show, as SNOMED CT codes them.
+VIEW_CODES = {"CC": ("399162004", "cranio-caudal"), "MLO": ("399368009", "medio-lateral oblique")}
+
+
+def describe_projection(dataset: Any, acquired: Acquisition) -> None:
+    """What films say of themselves: for presentation, logarithmic, which way bright goes, and the coded view."""
+    dark = acquired.photometric == "MONOCHROME1"
+    dataset.PresentationIntentType = "FOR PRESENTATION"
+    dataset.PresentationLUTShape = "INVERSE" if dark else "IDENTITY"
+    dataset.PixelIntensityRelationship, dataset.PixelIntensityRelationshipSign = "LOG", 1 if dark else -1
+    if acquired.modality == "MG":
+        dataset.PositionerType = "MAMMOGRAPHIC"
+        dataset.AnatomicRegionSequence = [_coded("76752008", "Breast")]
+        if acquired.view_position in VIEW_CODES:
+            dataset.ViewCodeSequence = [_coded(*VIEW_CODES[acquired.view_position])]
+
+
+def _coded(code: str, meaning: str) -> Any:
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, "SCT", meaning
+    return item
 
 
 def new_dataset(sop_class: str, sop_uid: str) -> Any:
@@ -117,7 +144,7 @@ def identify(dataset: Any, identity: Identity, modality: str) -> None:
         dataset.StudyDescription = identity.study_description
     if identity.description:
         dataset.SeriesDescription = identity.description
-    if modality not in PROJECTIONS:
+    if modality not in PICTURES:
         dataset.FrameOfReferenceUID = uid("frame", identity.seed, identity.study_uid)
         dataset.PositionReferenceIndicator = ""
 
@@ -186,10 +213,11 @@ def _header_value(value: Any, keyword: str) -> Any:
 def place(dataset: Any, geometry: SliceGeometry, acquired: Acquisition) -> None:
     """Spacing and directions, with the position of the first slice."""
     row_mm, column_mm = decimal(geometry.spacing_mm[1]), decimal(geometry.spacing_mm[0])
-    if acquired.modality in PROJECTIONS:
-        dataset.ImagerPixelSpacing = [row_mm, column_mm]
+    if acquired.modality in PICTURES:
         dataset.PixelSpacing = [row_mm, column_mm]
         dataset.PatientOrientation = [_letter(geometry.row_axis), _letter(geometry.column_axis)]
+        if acquired.modality in PROJECTIONS:
+            dataset.ImagerPixelSpacing = [row_mm, column_mm]
         return
     dataset.PixelSpacing = [row_mm, column_mm]
     dataset.ImagePositionPatient, dataset.ImageOrientationPatient = geometry.position(0), geometry.orientation
@@ -220,12 +248,14 @@ def b_value_of(name: str) -> float | None:
 def put_pixels(dataset: Any, frames: np.ndarray, quantity: Quantised, colour: bool) -> None:
     """Pixel data of (frames, rows, columns[, 3]) with everything that describes them."""
     dataset.SamplesPerPixel = 3 if colour else 1
-    dataset.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
+    dark = quantity.mirrored and not colour
+    dataset.PhotometricInterpretation = "RGB" if colour else "MONOCHROME1" if dark else "MONOCHROME2"
     if colour:
         dataset.PlanarConfiguration = 0
     dataset.Rows, dataset.Columns = frames.shape[1], frames.shape[2]
     bits = 8 * frames.dtype.itemsize
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = bits, bits, bits - 1
+    stored = quantity.bits or bits
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = bits, stored, stored - 1
     dataset.PixelRepresentation = int(frames.dtype.kind == "i")
     if not colour and (dataset.Modality == "CT" or (quantity.slope, quantity.intercept) != (1.0, 0.0)):
         dataset.RescaleIntercept, dataset.RescaleSlope = decimal(quantity.intercept), decimal(quantity.slope)
