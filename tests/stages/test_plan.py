@@ -144,8 +144,13 @@ def test_better_features_need_fewer_labels_and_permuted_labels_none(tmp_path, pl
     assert found.metrics["intensity-minus-vit3d-tiny/auroc-forecast"].low > 0
     assert found.metrics["intensity/reachable"].low > 0.5
     assert found.inputs["encoder intensity"] == "of intensity"
-    control = run(tmp_path, **planted_cohort, **LABELS, permute_labels=True, to=str(tmp_path / "control"))
+    dealt = {"permute_labels": True, "dealings": 3, "to": str(tmp_path / "control")}
+    control = run(tmp_path, **planted_cohort, **LABELS, **dealt)
     assert control.metrics["intensity/reachable"].high < 0.5
+    assert control.metrics["intensity/reachable"].n == 3
+    assert any("first dealing" in note for note in control.notes)
+    with pytest.raises(InputError, match="cannot be dealt out"):
+        run(tmp_path, points=str(tmp_path / "points.csv"), permute_labels=True)
 
 
 def test_a_reader_trial_around_a_cohorts_own_scores(tmp_path, planted_cohort, monkeypatch):
@@ -160,7 +165,7 @@ def test_a_reader_trial_around_a_cohorts_own_scores(tmp_path, planted_cohort, mo
 
 def test_a_question_may_be_given_by_its_bare_name():
     config = settings.load(plan.Config, {"cohort": "c", "task": "lesion-present", "head": "knn"})
-    assert (config.task.name, config.head.name) == ("lesion-present", "knn")
+    assert [part.name for part in (config.task, config.head) if part] == ["lesion-present", "knn"]
 
 
 def test_the_same_encoder_on_other_series_is_a_second_curve_on_the_same_patients(tmp_path, planted_cohort, monkeypatch):

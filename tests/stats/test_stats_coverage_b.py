@@ -267,8 +267,8 @@ def coverage(name, n, *, runs=None, seed=0):
     return hits / count
 
 
-# Shown for comparison: with many subjects the doubt about ICC(2,1) lies in the readers, and the interval that psych::ICC
-# and SPSS print has too many degrees of freedom there. Every other line must cover 93 to 97 %.
+# Shown for comparison: with many subjects the doubt about ICC(2,1) lies in the readers, and the interval of psych::ICC
+# and SPSS has too many degrees of freedom there. Every other line must cover 93 to 97 %.
 AS_R = {"ICC(2,1), 3 readers, Satterthwaite (as R)", "ICC(2,1), 12 readers, Satterthwaite (as R)"}
 
 

@@ -5,9 +5,9 @@ import pytest
 
 from radfoundry.nets.embedding import Embeddings
 from radfoundry.records import Acquisition, InputError, Series, Task
-from radfoundry.stats.label_budget import forecast, forecast_difference, plan_labels
+from radfoundry.stats.label_budget import average_chance, forecast, forecast_difference, plan_labels
 from radfoundry.tasks import heads
-from radfoundry.tasks.label_curve import CurveDesign, label_curve
+from radfoundry.tasks.label_curve import CurveDesign, label_curve, label_curves
 
 TASK = Task("lesion", "lesion", "binary")
 DESIGN = CurveDesign((4, 8, 16, 32), draws=4, seed=1)
@@ -36,6 +36,24 @@ def test_scores_rise_with_labels_and_stay_at_chance_without_signal():
     assert abs(without.score - 0.5).max() < 0.15
     plan = plan_labels(forecast(without, draws=100), 0.85)
     assert plan.decision == "not reachable with this encoder"
+
+
+def test_dealt_answers_take_a_strong_signal_away_and_their_mean_chance_is_small():
+    table, truth = features(2.5, patients=80)
+    design = CurveDesign((3, 6, 12), draws=3, seed=1)
+
+    def curves(dealings):
+        head = heads.logistic(strengths=(0.1,))
+        return label_curves(table, task=TASK, truth=truth, head=head, design=design, dealings=dealings)
+
+    (real,), dealt = curves(0), curves(6)
+    chances = [plan_labels(forecast(points, draws=60), 0.9).reachable.value for points in (real, *dealt)]
+    mean = average_chance(chances[1:], of="dealings")
+    assert chances[0] > 0.9 and mean.high < 0.5
+    assert mean.value == pytest.approx(np.mean(chances[1:]))
+    # Each dealing is another one, and the same seed deals the same again.
+    assert len({tuple(points.score) for points in dealt}) == 6
+    assert [points.score.tolist() for points in curves(2)] == [points.score.tolist() for points in dealt[:2]]
 
 
 def test_held_out_patients_are_the_same_for_every_encoder_and_paired():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from radfoundry.stats.label_budget import (
     HORIZON,
     CurveForecast,
     LabelPlan,
+    average_chance,
     forecast,
     forecast_difference,
     foresight,
@@ -52,6 +53,9 @@ class Config(Settings):
     negatives_per_positive: float = Field(default=1.0, gt=0, description="with cohort: negatives labelled beside")
     held_out: float = Field(default=0.4, gt=0, lt=1, description="with cohort: share of patients judged on")
     permute_labels: bool = Field(default=False, description="deal the answers out to other patients (negative control)")
+    dealings: int = Field(
+        default=12, ge=2, description="labels, with permute_labels: dealings the chance is averaged over"
+    )
     readers: int = Field(default=8, ge=2, description="readers: how many read every case alone and with the AI")
     reader_auroc: float = Field(default=0.75, gt=0.5, lt=1, description="readers: AUROC of a reader alone")
     trust: float = Field(default=0.4, ge=0, le=1, description="readers: weight they give to the AI")
@@ -66,8 +70,10 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     if config.what == "readers":
         return _plan_readers(config, progress)
     curves, inputs, notes = _curves(config, progress)
-    forecasts = {name: forecast(points, draws=config.draws, rng=config.seed) for name, points in curves.items()}
+    forecasts = {name: forecast(points[0], draws=config.draws, rng=config.seed) for name, points in curves.items()}
     plans = {name: plan_labels(curve, config.target, margin=config.margin) for name, curve in forecasts.items()}
+    if config.permute_labels:
+        plans = {name: _over_dealings(plan, curves[name], config) for name, plan in plans.items()}
     metrics: dict[str, Estimate] = {}
     for name, plan in plans.items():
         prefix = f"{name}/" if len(plans) > 1 or config.cohort else ""
@@ -90,11 +96,25 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     return writer.finished
 
 
+def _over_dealings(plan: LabelPlan, dealt: Sequence[CurvePoints], config: Config) -> LabelPlan:
+    """The plan of the first dealing of the answers with the chance averaged over all dealings."""
+    chances = [plan.reachable.value]
+    for points in dealt[1:]:
+        curve = forecast(points, draws=config.draws, rng=config.seed)
+        chances.append(plan_labels(curve, config.target, margin=config.margin).reachable.value)
+    chance = average_chance(chances, of="dealings of the answers")
+    return replace(plan, reachable=chance, decision=f"first dealing: {plan.decision}")
+
+
 def _fields(record: LabelPlan | CostComparison) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
-def _curves(config: Config, progress: Progress | None) -> tuple[dict[str, CurvePoints], dict[str, str], list[str]]:
+Curves = dict[str, Sequence[CurvePoints]]
+
+
+def _curves(config: Config, progress: Progress | None) -> tuple[Curves, dict[str, str], list[str]]:
+    """The learning curves by name (one each, or one for each dealing of the answers), inputs and notes."""
     given = [name for name in ("points", "predictions", "cohort") if getattr(config, name) is not None]
     if len(given) != 1:
         raise InputError(
@@ -104,13 +124,15 @@ def _curves(config: Config, progress: Progress | None) -> tuple[dict[str, CurveP
         )
     if config.cohort is not None:
         return _measured(config, progress)
+    if config.permute_labels:
+        raise InputError("a table's answers cannot be dealt out", where="permute_labels", remedy="give a cohort")
     path = Path(str(config.points or config.predictions))
     table = _read(path, ("n", "score") if config.points else ("n", "case", "target", "score"))
     groups = table["curve"] if "curve" in table else np.full(len(table["n"]), "labels")
-    curves: dict[str, CurvePoints] = {}
+    curves: Curves = {}
     for name in dict.fromkeys(groups.tolist()):
         part = {key: column[groups == name] for key, column in table.items()}
-        curves[str(name)] = _from_scores(part, config) if config.points else _from_cases(part, str(path))
+        curves[str(name)] = [_from_scores(part, config) if config.points else _from_cases(part, str(path))]
     return curves, {str(path.name): runs.digest_file(path)}, []
 
 
@@ -157,10 +179,10 @@ def _from_cases(part: Mapping[str, np.ndarray], where: str) -> CurvePoints:
     return case_points(sizes, cube, part["target"][first], patient=patient)
 
 
-def _measured(config: Config, progress: Progress | None) -> tuple[dict[str, CurvePoints], dict[str, str], list[str]]:
+def _measured(config: Config, progress: Progress | None) -> tuple[Curves, dict[str, str], list[str]]:
     from radfoundry.nets import embedding
     from radfoundry.tasks import heads
-    from radfoundry.tasks.label_curve import CurveDesign, label_curve
+    from radfoundry.tasks.label_curve import CurveDesign, label_curves
 
     cohort, task, truth = _asked(config)
     first, second = (_wanted(facts) for facts in (config.train_on, config.against_on))
@@ -174,16 +196,17 @@ def _measured(config: Config, progress: Progress | None) -> tuple[dict[str, Curv
         series=first,
         seed=config.seed,
     )
-    curves: dict[str, CurvePoints] = {}
+    dealings = config.dealings if config.permute_labels else 0
+    curves: Curves = {}
     inputs = {"cohort": cohort.fingerprint}
     for place, component in enumerate([*config.encoders, *config.against]):
         name = component.name.rsplit("/", 1)[-1].removesuffix(".safetensors")
         table = embedding.embed(cohort, embedding.open_encoder(component), progress=progress)
-        asked = {"task": task, "truth": truth, "head": heads.named(config.head, task.kind)}
-        curves[name] = label_curve(table, design=design, **asked)
+        asked = {"task": task, "truth": truth, "head": heads.named(config.head, task.kind), "dealings": dealings}
+        curves[name] = label_curves(table, design=design, **asked)
         if config.against_on and place < len(config.encoders):
             other = f"{name}-on-{'-'.join(item for chosen in second.values() for item in chosen)}"
-            curves[other] = label_curve(table, design=replace(design, series=second), **asked)
+            curves[other] = label_curves(table, design=replace(design, series=second), **asked)
         inputs[f"encoder {name}"] = table.fingerprint
     return (
         curves,
@@ -211,7 +234,7 @@ def _with_both(
 
 
 def _asked(config: Config) -> tuple[Cohort, Task, Mapping[str, Any]]:
-    """The cohort, the question and the truth by case, dealt out to others where the settings say so."""
+    """The cohort, the question and the truth by case; for readers dealt out to others where the settings say so."""
     from radfoundry.data import cohort as cohorts
     from radfoundry.tasks import questions
 
@@ -220,7 +243,7 @@ def _asked(config: Config) -> tuple[Cohort, Task, Mapping[str, Any]]:
         raise InputError(missing, where="plan settings", remedy="add cohort=FOLDER task=lesion-present or another one")
     cohort = cohorts.open_cohort(config.cohort)
     task, truth = questions.answers(cohort, questions.named(config.task))
-    if config.permute_labels:
+    if config.permute_labels and config.what == "readers":
         patients = {case.key: case.patient for case in cohort.cases}
         truth = questions.permuted(truth, patients, rng=np.random.default_rng(config.seed))
     return cohort, task, truth
@@ -310,7 +333,10 @@ def _blocks(
         f"{plan.reachable.value:.2f}. Labels needed: {plan.labels.text(0)}."
         for name, plan in plans.items()
     ]
-    control = ["The answers were dealt out to other patients on purpose: this is a negative control."]
+    control = [
+        f"The answers were dealt out to other patients on purpose, {config.dealings} times: a negative control. "
+        "The chance is the mean over these dealings; the curve shown is that of the first."
+    ]
     closing = "Label in rounds and plan again: a number from a short curve is a range, not a promise."
     text = [*said, closing, *(control if config.permute_labels else [])]
     return [

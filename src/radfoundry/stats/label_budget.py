@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import stdtrit
 
 from radfoundry.records import Estimate, InputError
 from radfoundry.stats.curve_points import CurvePoints
@@ -149,6 +151,22 @@ def plan_labels(curve: CurveForecast, target: float, *, level: float = 0.95, mar
         decision = f"label up to {size}, measure again and replan"
     at_next = curve.at(size or seen, level=level)[0]
     return LabelPlan(target, decision, reachable, labels, size, at_next, curve.families)
+
+
+def average_chance(chances: Sequence[float], *, of: str, level: float = 0.95) -> Estimate:
+    """The mean of several chances of reaching a target, with Student's interval from how they differ.
+
+    For a negative control: one dealing of the answers can look learnable by luck, the mean of several hardly.
+
+    >>> print(average_chance([0.0, 0.1, 0.3, 0.2], of="dealings"))
+    0.15 (0.00-0.36)
+    """
+    values = np.asarray(chances, dtype=float)
+    count = at_least(len(values), 2, of)
+    reach = float(stdtrit(count - 1, 0.5 + interval_level(level) / 2)) * float(values.std(ddof=1)) / math.sqrt(count)
+    mean = float(values.mean())
+    low, high = max(mean - reach, 0.0), min(mean + reach, 1.0)
+    return Estimate(mean, low, high, level=level, method=f"mean chance over {count} {of}, t interval", n=count)
 
 
 def _labels(needed: np.ndarray, seen: float, chance: float, level: float) -> Estimate:

@@ -11,7 +11,7 @@ import numpy as np
 from radfoundry.nets.embedding import Embeddings
 from radfoundry.records import InputError, Task
 from radfoundry.stats.curve_points import CasePoints, case_points, nested_subsets
-from radfoundry.tasks import heads
+from radfoundry.tasks import heads, questions
 from radfoundry.tasks.probe import matches
 
 
@@ -59,6 +59,32 @@ def label_curve(
         fitted = heads.fit(head, features[chosen], answer[chosen], patient[chosen], kind="binary")
         scores[draw, size] = fitted.predict(features[asked])
     return case_points(design.sizes, scores, answer[asked].astype(int), patient=patient[asked])
+
+
+def label_curves(
+    embeddings: Embeddings,
+    *,
+    task: Task,
+    truth: Mapping[str, Any],
+    head: heads.Head,
+    design: CurveDesign,
+    dealings: int = 0,
+) -> list[CasePoints]:
+    """One `label_curve`; or, for a negative control, what is left of it with the answers dealt to other patients.
+
+    There is one curve for each dealing. A single dealing of a small cohort can make a curve that rises by luck; the
+    mean over several hardly can. Dealings depend on patients and seed alone, so every encoder meets the same ones.
+    """
+    if dealings == 0:
+        return [label_curve(embeddings, task=task, truth=truth, head=head, design=design)]
+    patients = {item.case: item.patient for item in embeddings.series if item.case in truth}
+    known = {case: truth[case] for case in patients}
+    found = []
+    for number in range(dealings):
+        rng = np.random.default_rng((design.seed, number))
+        dealt = questions.permuted(known, patients, rng=rng)
+        found.append(label_curve(embeddings, task=task, truth=dealt, head=head, design=design))
+    return found
 
 
 def _by_case(
