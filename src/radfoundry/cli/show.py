@@ -1,4 +1,4 @@
-"""Looking at things: `radfoundry show cohort|run|recipe|verb NAME`, and the page server."""
+"""Looking at things: `radfoundry show cohort|run|recipe|verb|encoder NAME`, and the page server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from radfoundry.cli import talk
 
 @click.group("show")
 def show() -> None:
-    """Look at a cohort, a run, a recipe, or the settings of a verb."""
+    """Look at a cohort, a run, a recipe, an encoder, or the settings of a verb."""
 
 
 @show.command("cohort")
@@ -84,6 +84,25 @@ def verb(name: str, as_json: bool) -> None:
         talk.show_json([dict(zip(("setting", "default", "meaning"), row, strict=True)) for row in rows])
     else:
         talk.show_table(rows, header=("setting", "default", "meaning"))
+
+
+@show.command("encoder")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+def encoder(name: str, as_json: bool) -> None:
+    """What an encoder reads, its options, where its weights come from and under which licence."""
+    import dataclasses
+    import inspect
+
+    from radfoundry.nets import cards
+
+    card = {key: value for key, value in dataclasses.asdict(cards.card(name)).items() if value}
+    options = inspect.signature(registry.resolve("encoders", name)).parameters
+    card["options"] = ", ".join(f"{item.name}={item.default!r}" for item in options.values()) or "none"
+    if as_json:
+        talk.show_json(card)
+    else:
+        talk.show_table([[key, value] for key, value in card.items()], header=("", ""))
 
 
 @click.command("serve")

@@ -34,6 +34,7 @@ class Wrapped(nn.Module):
         self.spec = spec
         self.look = look
         self.options = options
+        self.eval()
 
     def encode(self, x: torch.Tensor, present: torch.Tensor | None = None) -> Features:
         """x: (batch, channels, I, J, K); present: (batch, channels), False where a channel is missing."""
@@ -144,3 +145,35 @@ def picture_spec(name: str, *, side: int, width: int, fit: str, modality: tuple[
 
 
 PICTURES = ("MR", "CT", "US", "MG", "DX", "CR", "OT")
+
+
+def volume_spec(name: str, *, side: int | Sequence[int], spacing_mm: float, width: int, **values: Any) -> EncoderSpec:
+    """What an encoder of volumes expects: `side` voxels along every axis (or three numbers) of `spacing_mm`."""
+    first, second, third = (side, side, side) if isinstance(side, int) else side
+    stated: dict[str, Any] = {"modality": ("MR", "CT"), "intensity": "zscore", "channels": 1, **values}
+    return EncoderSpec(
+        name=name, spacing_mm=(spacing_mm, spacing_mm, spacing_mm), shape=(first, second, third), width=width, **stated
+    )
+
+
+def load_into(net: nn.Module, found: dict[str, torch.Tensor], *, where: str) -> nn.Module:
+    """The network with the weights it wants; refuses missing ones and other shapes."""
+    from radfoundry.nets.weight_files import matching
+
+    net.load_state_dict(matching(found, net.state_dict(), where=where))
+    return net.eval()
+
+
+def sizes_from(build: Callable[..., Any], values: dict[str, Any], *, name: str) -> Any:
+    """A table of sizes as the record `build` makes of it; lists become tuples, unknown names are refused."""
+    try:
+        return build(**{key: tuple(item) if isinstance(item, list) else item for key, item in values.items()})
+    except TypeError as error:
+        raise InputError(f"untrained sizes do not fit ({str(error)[:80]})", where=name, remedy="see its docs") from None
+
+
+def within(name: str, sizes: dict[str, int], limit: int = 4096) -> None:
+    """Refuse a size that no published network has, so that a file cannot ask for endless memory."""
+    for key, value in sizes.items():
+        if type(value) is not int or not 1 <= value <= limit:
+            raise InputError(f"{key} is {str(value)[:40]}, not 1 to {limit}", where=name, finding="sizes")
