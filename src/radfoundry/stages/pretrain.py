@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # What may differ between a run and its continuation.
 FREE = frozenset(("to", "steps", "minutes", "workers", "device", "devices", "shard", "save_minutes", "log_steps"))
 ENCODER = "encoder.safetensors"
+TOKENISER = "tokeniser.json"
+TEXT_WIDTH = 128
 
 
 class Crops(Settings):
@@ -60,6 +62,7 @@ class Config(Settings):
     workers: int = Field(default=0, ge=0, description="processes that make crops ahead; 0 makes them on the device")
     save_minutes: float = Field(default=5.0, gt=0, description="minutes between states on disk")
     log_steps: int = Field(default=10, ge=1, description="steps between lines of the log")
+    reports: bool = Field(default=False, description="write a report for every patient; align, guided … need it")
     seed: int = Field(default=0, ge=0, description="seed of weights, patients and masks")
     to: str | None = Field(default=None, description="run folder; give the same one again to go on")
 
@@ -125,10 +128,23 @@ def _train(config: Config, folder: Path, place: Place, progress: Callable[..., N
 
     encoder = embedding.open_encoder(config.encoder).to(place.device)
     plan = crop_plan(config, encoder.spec)
-    shapes = scene.shapes_of(encoder, plan.size, views=plan.views, protocols=len(plan.protocols))
+    source = simulated(config, plan, encoder.spec.intensity, place)
+    shapes = scene.shapes_of(encoder, plan.size, views=plan.views, protocols=len(plan.protocols), **facts_of(source))
     model = learner.build(encoder, shapes, config.objectives, seed=config.seed)
     course = loop.begin(model, loop_plan(config, place), place=place, folder=folder, settings=fingerprint(config))
-    return loop.run(course, simulated(config, plan, encoder.spec.intensity, place), progress=progress)
+    if source.tokeniser is not None and place.first:
+        source.tokeniser.save(folder / TOKENISER)
+    return loop.run(course, source, progress=progress)
+
+
+def facts_of(source: Any) -> dict[str, int]:
+    """How many tokens, findings and measures of quality a source's batches carry."""
+    from radfoundry.train import reports, sources
+
+    facts = {"quality": len(sources.QUALITY)}
+    if source.tokeniser is not None:
+        facts |= {"vocabulary": source.tokeniser.size, "text_width": TEXT_WIDTH, "findings": len(reports.FINDINGS)}
+    return facts
 
 
 def loop_plan(config: Config, place: Place) -> Any:
@@ -165,6 +181,7 @@ def crop_plan(config: Config, spec: Any) -> Any:
 
 def simulated(config: Config, plan: Any, intensity: str, place: Place) -> Any:
     """The endless source of simulated crops, this process's share of every batch."""
+    from radfoundry.train import reports
     from radfoundry.train.sources import Simulated
 
     share, left = divmod(config.batch, place.world * config.accumulate)
@@ -175,7 +192,8 @@ def simulated(config: Config, plan: Any, intensity: str, place: Place) -> Any:
             remedy=f"set batch to a multiple of {place.world * config.accumulate}",
         )
     device = place.device if config.workers == 0 else "cpu"
-    return Simulated(plan, share, config.seed, intensity, place, device)
+    tokeniser = reports.learned_tokeniser(plan, seed=config.seed) if config.reports else None
+    return Simulated(plan, share, config.seed, intensity, place, device, tokeniser)
 
 
 def _finish(config: Config, folder: Path, course: Course) -> Run:

@@ -10,6 +10,7 @@ from torch import nn
 
 from radfoundry import registry
 from radfoundry.config import Component
+from radfoundry.nets import text as readers
 from radfoundry.records import InputError
 from radfoundry.train.batches import Batch
 from radfoundry.train.scene import Scene, Shapes, Terms
@@ -19,9 +20,10 @@ class Learner(nn.Module):
     """The weighted sum of objectives on one batch; an objective that needs facts the batch lacks is left out."""
 
     def __init__(
-        self, encoder: Any, objectives: Mapping[str, nn.Module], weights: Mapping[str, float], seed: int
+        self, encoder: Any, objectives: Mapping[str, nn.Module], weights: Mapping[str, float], seed: int, *, text: Any
     ) -> None:
         super().__init__()
+        self.text = text
         self.encoder = encoder
         self.objectives = nn.ModuleDict(objectives)
         self.weights = dict(weights)
@@ -29,7 +31,7 @@ class Learner(nn.Module):
 
     def forward(self, batch: Batch, progress: float = 0.0) -> Terms:
         """Terms by name, `loss` being the one to minimise; `masked` and `contrast.dense` are parts of it."""
-        scene = Scene(batch, self.encoder, self.seed, progress)
+        scene = Scene(batch, self.encoder, self.seed, progress, self.text)
         found: Terms = {}
         total = None
         for name, objective in self.objectives.items():
@@ -79,6 +81,12 @@ def build(encoder: Any, shapes: Shapes, components: Sequence[Component], *, seed
             name = component.name if component.name not in weights else f"{component.name}-{len(weights) + 1}"
             weights[name] = float(weight)
             objectives[name] = builder(shapes, **options)
-    learner = Learner(encoder, objectives, weights, seed)
+    for objective in objectives.values():
+        attach: Any = getattr(objective, "attach", None)
+        if attach is not None:
+            attach(encoder)
+    reads = any("words" in objective.needs for objective in objectives.values())  # ty: ignore[unsupported-operator]
+    text = readers.small(vocabulary=shapes.vocabulary, width=shapes.text_width, seed=seed) if reads else None
+    learner = Learner(encoder, objectives, weights, seed, text=text)
     learner.encoder.requires_grad_(True)
     return learner.train()

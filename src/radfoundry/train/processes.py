@@ -99,3 +99,9 @@ def from_first(value: float, place: Place) -> float:
     shared = torch.tensor([value], dtype=torch.float64, device=place.device)
     dist.broadcast(shared, 0)
     return float(shared)
+
+
+def rows_of(count: int) -> slice:
+    """Where this process's `count` rows lie among gathered ones."""
+    rank = dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    return slice(rank * count, (rank + 1) * count)

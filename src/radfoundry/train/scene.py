@@ -22,7 +22,8 @@ class Shapes:
 
     pooled, width: lengths of the pooled vector and of a token · grid of places · crop `(I, J, K)` voxels · views of
     every patient · protocols the sequences are numbered by · vocabulary: how many tokens reports use (0: no reports) ·
-    findings: how many are labelled · sites: how many are numbered.
+    text_width: length of a report's vector · findings: how many are labelled · sites: how many are numbered ·
+    quality: how many measures of quality are known.
     """
 
     pooled: int
@@ -32,6 +33,7 @@ class Shapes:
     views: int = 2
     protocols: int = 0
     vocabulary: int = 0
+    text_width: int = 0
     findings: int = 0
     sites: int = 0
     quality: int = 0
@@ -55,6 +57,7 @@ class Scene:
     encoder: Any
     seed: int
     progress: float = 0.0
+    text: Any = None
 
     @property
     def views(self) -> int:
@@ -76,6 +79,13 @@ class Scene:
     def clean(self) -> Features:
         """The features of the images as they are, computed once for all objectives."""
         return self.encoder.encode(self.images)
+
+    @cached_property
+    def reading(self) -> Features:
+        """The features of the patients' reports, one row per patient."""
+        if self.text is None or self.batch.words is None:
+            raise InputError("no reports are read here", where="objectives", remedy="set reports=true")
+        return self.text.encode(self.batch.words)
 
     def uniform(self, count: int, purpose: str) -> torch.Tensor:
         """`(rows, count)` random numbers in [0, 1) of each image."""

@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from radfoundry.simulate import stream
+from radfoundry.text.tokens import Tokeniser
+from radfoundry.train import reports
 from radfoundry.train.batches import Batch
 from radfoundry.train.processes import Place
 from radfoundry.train.scaling import scaled
@@ -29,7 +32,8 @@ class Source(Protocol):
 class Simulated:
     """Batches from the endless simulator: patients that never come twice, each under several sequences.
 
-    Processes share every step's patients without overlap. `device` is where crops are rendered.
+    Processes share every step's patients without overlap. `device` is where crops are rendered. With a tokeniser
+    every patient has a report of `report_length` tokens at most.
     """
 
     plan: stream.CropPlan
@@ -38,13 +42,15 @@ class Simulated:
     intensity: str
     place: Place
     device: str = "cpu"
+    tokeniser: Tokeniser | None = None
+    report_length: int = 128
 
     def batch(self, step: int) -> Batch:
         """`size` patients of this process."""
-        cases = self.cases(step)
+        cases = shared_cases(step, self.size, self.place)
         draws = [stream.draw_crop(self.plan, seed=self.seed, case=case) for case in cases]
         made = stream.batch(draws, self.plan, cases=cases, device=self.device)
-        centre = made.centre_mm[:, None].expand(-1, made.images.shape[1], -1)
+        facts = self.reports(draws, cases) if self.tokeniser is not None else {}
         return Batch(
             images=scaled(made.images.flatten(0, 1), self.intensity).reshape(made.images.shape),
             case=made.case,
@@ -53,14 +59,46 @@ class Simulated:
             settings=made.settings,
             labels=made.labels,
             lesion=made.lesion,
-            centre_mm=centre,
+            centre_mm=made.centre_mm[:, None].expand(-1, made.images.shape[1], -1),
             age_years=made.age_years,
+            quality=torch.stack([quality_of(draw) for draw in draws]).to(self.device),
+            **facts,
         )
 
-    def cases(self, step: int) -> list[int]:
-        """The numbers of this process's patients at a step."""
-        first = step * self.size * self.place.world
-        return [first + self.place.rank + self.place.world * offset for offset in range(self.size)]
+    def reports(self, draws: list[stream.CropDraw], cases: list[int]) -> dict[str, torch.Tensor]:
+        """Words, findings, concepts and study numbers."""
+        if self.tokeniser is None:
+            return {}
+        told = [
+            reports.written(
+                reports.report_of(draw, self.plan, seed=self.seed, case=case),
+                self.tokeniser,
+                length=self.report_length,
+            )
+            for draw, case in zip(draws, cases, strict=True)
+        ]
+        stacked = {
+            name: torch.from_numpy(np.stack([getattr(one, name) for one in told])).to(self.device)
+            for name in ("words", "findings", "concepts")
+        }
+        return {**stacked, "study": torch.tensor(cases, device=self.device)}
+
+
+def quality_of(draw: stream.CropDraw) -> torch.Tensor:
+    """`(S, 3)`: noise, shading and slice thickness of every view, each about 0 on average with a spread of about 1."""
+    noise = torch.from_numpy(np.log(draw.noise)).float()
+    shading = draw.shading.flatten(1).std(dim=1)
+    thickness_mm = torch.from_numpy(np.log(draw.thickness_voxels * np.linalg.norm(draw.affine[:3, 0]))).float()
+    return torch.stack([(noise + 4.0) / 0.7, (shading - 0.17) / 0.1, (thickness_mm - 1.1) / 0.5], dim=1)
+
+
+QUALITY = ("noise", "shading", "slice-thickness")
+
+
+def shared_cases(step: int, size: int, place: Place) -> list[int]:
+    """The numbers of a process's samples at a step: all processes together take the next ones in order."""
+    first = step * size * place.world
+    return [first + place.rank + place.world * offset for offset in range(size)]
 
 
 class _Steps(torch.utils.data.Dataset[Batch]):

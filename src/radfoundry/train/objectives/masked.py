@@ -37,13 +37,19 @@ class Masked(nn.Module):
 def block_mask(
     row: torch.Tensor, grid: tuple[int, int, int], *, share: float, block: int, seed: int, purpose: str = "mask"
 ) -> torch.Tensor:
-    """`(rows, i, j, k)` booleans with about `share` of the places hidden in cubes of `block` places a side."""
-    (i, j, k) = (-(-cells // block) for cells in grid)
+    """`(rows, i, j, k)` booleans with about `share` of the places hidden in cubes of `block` places a side.
+
+    Every row has the same number of hidden places, at least one block and never all. Where the grid is no whole
+    number of blocks, or there would be only one along an axis, blocks are one place.
+    """
+    block = block if all(cells % block == 0 and cells > block for cells in grid) else 1
+    (i, j, k) = (cells // block for cells in grid)
+    share = min(max(share, 1 / (i * j * k)), 1 - 1 / (i * j * k))
     coarse = draws.chosen(row, i * j * k, share, seed=seed, purpose=purpose).reshape(-1, i, j, k)
     fine = coarse
     for axis in (1, 2, 3):
         fine = fine.repeat_interleave(block, dim=axis)
-    return fine[:, : grid[0], : grid[1], : grid[2]]
+    return fine
 
 
 def hide(images: torch.Tensor, hidden: torch.Tensor, grid: tuple[int, int, int]) -> torch.Tensor:
