@@ -154,7 +154,7 @@ def _around(outside_mm: np.ndarray, points: Points, spacing_mm: float) -> dict[s
     face = ball(points, (0, 38, -62), (62, 56, 66))
     neck = np.maximum(ball(points, (0, -22, -90), (58, 66, 75)), (z + 40) / 1.0)
     surface = _soft_union(_soft_union(outside_mm - thick, face, 8.0), neck, 8.0)
-    everywhere = (slice(None),) * 3
+    everywhere: Window = (slice(None), slice(None), slice(None))
     maps: dict[str, np.ndarray] = {}
     _cover(maps, "skin", everywhere, _inside(surface, spacing_mm))
     _cover(maps, "fat", everywhere, _inside(surface + 2.2, spacing_mm))
@@ -200,7 +200,7 @@ def _face() -> list[Egg]:
         eggs.append(("fat", (ex * 0.93, ey - 14, ez), (17, 30, 16), 0, 1))
         eggs.append(("white", (ex - side * 6, ey - 24, ez), (2.4, 22, 2.4), 0, 1))
         eggs += [("muscle", (ex - side * 4 + lateral * 10.5, ey - 14, ez), (2.2, 18, 5), 0, 1) for lateral in (-1, 1)]
-        eye = (EYE_RADIUS_MM,) * 3
+        eye = (EYE_RADIUS_MM, EYE_RADIUS_MM, EYE_RADIUS_MM)
         eggs += [("muscle", (ex, ey, ez), eye, 0, 1), ("vitreous", (ex, ey, ez), eye, 1.3, 1)]
         eggs.append(("muscle", (ex, ey + 8.0, ez), (4.2, 2.2, 4.2), 0, 1))
         eggs.append(("air", (side * 27, 44, -72), (13, 16, 16), 0, 1))

@@ -12,6 +12,7 @@ from radfoundry.simulate.sequences import Sequence
 class Scanner:
     """A machine at a site: make, model and field; its noise (share of white-matter signal at 0.9 x 0.9 x 5 mm),
     its coil's shading, the brightness it scales white matter to, and the exponent `curve` of its own image filter.
+    `receiver` fixes the signal that becomes the brightness; None adjusts it to every series.
     """
 
     manufacturer: str
@@ -21,11 +22,15 @@ class Scanner:
     shading: float = 0.2
     brightness: float = 600.0
     curve: float = 1.0
+    receiver: float | None = None
 
 
 @dataclass(frozen=True)
 class Slab:
-    """Where slices are laid: plane, in-plane voxel size, slice thickness and gap in mm, tilt in degrees."""
+    """Where slices are laid: plane, in-plane voxel size, slice thickness and gap in mm, tilt in degrees.
+
+    Slabs with the same `coil_seed` are shaded alike, as one after the other without moving the coil.
+    """
 
     plane: str = "axial"
     in_plane_mm: float = 2.5
@@ -35,6 +40,7 @@ class Slab:
     field_of_view_mm: tuple[float, float, float] = (184.0, 224.0, 172.0)  # right-left, front-back, up-down
     centre_mm: tuple[float, float, float] = (0.0, -16.0, 6.0)
     body_part: str = "HEAD"
+    coil_seed: int | None = None
 
 
 def header(sequence: Sequence, scanner: Scanner, slab: Slab, *, shape: tuple[int, int, int]) -> Acquisition:

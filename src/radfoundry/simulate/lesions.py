@@ -77,7 +77,8 @@ def _reach(lesion: Lesion, points_mm: torch.Tensor) -> tuple[torch.Tensor, torch
     """Distance from the centre in radii, and how many radii away the wavy surface lies in that direction."""
     x, y, z = (axis - middle for axis, middle in zip(points_mm.unbind(dim=-1), lesion.centre_mm, strict=True))
     long = torch.sqrt(x * x + y * y + z * z).clamp_min_(1e-6)
-    reach = torch.sqrt(sum((axis / radius) ** 2 for axis, radius in zip((x, y, z), lesion.radii_mm, strict=True)))
+    a, b, c = lesion.radii_mm
+    reach = torch.sqrt((x / a) ** 2 + (y / b) ** 2 + (z / c) ** 2)
     x, y, z = x / long, y / long, z / long
     edge = torch.ones_like(x)
     shapes = (x * y, y * z, z * x, x**2 - y**2, 3 * z**2 - 1, 5 * x * y * z, x * (5 * x**2 - 3), y * (5 * y**2 - 3))

@@ -28,11 +28,25 @@ class Person:
     accession: str
 
 
-def draw_person(case: int, *, age_years: float, sex: str, rng: np.random.Generator) -> Person:
+def draw_date(rng: np.random.Generator) -> str:
+    """The day of an examination, `YYYYMMDD`, any day of six years."""
+    return (FIRST_DAY + datetime.timedelta(days=int(rng.integers((LAST_DAY - FIRST_DAY).days)))).strftime("%Y%m%d")
+
+
+def later(date: str, days: float) -> str:
+    """A date `YYYYMMDD` some days after another.
+
+    >>> later("20231230", 3)
+    '20240102'
+    """
+    return (datetime.datetime.strptime(date, "%Y%m%d") + datetime.timedelta(days=round(days))).strftime("%Y%m%d")
+
+
+def draw_person(case: int, *, age_years: float, sex: str, rng: np.random.Generator, study_date: str = "") -> Person:
     """An invented person of a given age and sex; the patient number is unique to the case."""
     first = (WOMEN if sex == "F" else MEN)[int(rng.integers(12))]
     family = FAMILY[int(rng.integers(len(FAMILY)))]
-    study = FIRST_DAY + datetime.timedelta(days=int(rng.integers((LAST_DAY - FIRST_DAY).days)))
+    study = datetime.datetime.strptime(study_date or draw_date(rng), "%Y%m%d").date()
     birth = study - datetime.timedelta(days=round(age_years * 365.25))
     return Person(
         patient_id=f"RF{case:06d}-{int(rng.integers(1000, 9999))}",

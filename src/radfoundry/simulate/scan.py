@@ -118,15 +118,17 @@ def scan(
     """One series of one body: whole-number image, its header, and its truth.
 
     The signal of the tissues is summed with its sign, averaged over each slice, shaded by the coil, and taken
-    through k-space. Noise follows the voxel volume (thin slices are noisier).
+    through k-space. Noise follows the voxel volume (thin slices are noisier). Among the degradations, `reference` is
+    the signal that became the scanner's brightness.
     """
     faults = faults or Faults()
     image = weighted(body, sequence, field_t=scanner.field_strength_t)
-    reference = _reference(body, image)
+    reference = _reference(body, image) if scanner.receiver is None else scanner.receiver
     shape, affine = slab_grid(slab)
     sliced = through_slices(image[None], body.affine, slab, matrix=_fine_matrix(slab, body.affine))[0]
     size = (sliced.shape[0], sliced.shape[1], sliced.shape[2])
-    sliced *= torch.exp(random_field(size, points=5, deviation=scanner.shading, channels=1, rng=rng)[0])
+    coil = rng if slab.coil_seed is None else np.random.default_rng(slab.coil_seed)
+    sliced *= torch.exp(random_field(size, points=5, deviation=scanner.shading, channels=1, rng=coil)[0])
     voxel = slab.in_plane_mm**2 * slab.thickness_mm
     noise = scanner.noise * float(np.clip(REFERENCE_VOXEL_MM3 / voxel, 0.3, 2.0)) ** 0.5 + faults.noise
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -135,6 +137,7 @@ def scan(
     seen = (seen / reference).clamp_min_(0) ** scanner.curve
     array = (seen * scanner.brightness).clamp(0, 32000).round().numpy().astype(np.int16)
     strengths = {**asdict(faults), "noise": noise, "shading": scanner.shading, "curve": scanner.curve}
+    strengths["reference"] = reference
     return Scanned(
         Volume.of(array, affine),
         header(sequence, scanner, slab, shape=shape),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,45 @@ def draw_survival(
         low, high = (mean, high) if (unit * mean < event_days).mean() > censored else (low, mean)
     censor_days = unit * high if censored > 0 else np.full(len(score), np.inf)
     return Survival(np.minimum(event_days, censor_days), event_days <= censor_days, score)
+
+
+def follow_up(
+    log_hazard: float,
+    *,
+    rng: np.random.Generator,
+    median_days: float = 730.0,
+    shape: float = 1.2,
+    censored: float = 0.3,
+    spread: float = 0.6,
+) -> tuple[int, int]:
+    """One person's follow-up in days and whether the event was seen (1) or not (0), from their log hazard ratio.
+
+    The same model as `draw_survival`, but for people drawn one by one: `censored` is the share lost to follow-up in
+    a population whose log hazard has deviation `spread`.
+    """
+    mean_days = _censoring_mean(median_days, shape, censored, spread)
+    scale = np.log(2) / median_days**shape
+    event_days = (-np.log(rng.random()) / (scale * np.exp(log_hazard))) ** (1 / shape)
+    censor_days = -np.log(rng.random()) * mean_days
+    return max(1, round(float(min(event_days, censor_days)))), int(event_days <= censor_days)
+
+
+@functools.lru_cache(maxsize=16)
+def _censoring_mean(median_days: float, shape: float, censored: float, spread: float) -> float:
+    """Mean of the exponential censoring times that censors a share of a population of known spread."""
+    from scipy import special
+
+    if censored <= 0:
+        return np.inf
+    grid = (np.arange(400) + 0.5) / 400
+    quantiles = special.ndtri(grid) * spread
+    scale = np.log(2) / median_days**shape
+    days = (-np.log(grid)[:, None] / (scale * np.exp(quantiles))) ** (1 / shape)
+    low, high = 1e-3, 1e9
+    for _ in range(100):  # a person with event day t is censored with probability 1 - exp(-t / mean)
+        mean = float(np.sqrt(low * high))
+        low, high = (mean, high) if float((1 - np.exp(-days / mean)).mean()) > censored else (low, mean)
+    return high
 
 
 def grown_volume_ml(

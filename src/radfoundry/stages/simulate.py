@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,10 @@ from radfoundry.config import Component, Settings
 from radfoundry.data.pool import each, worker_count
 from radfoundry.records import InputError
 
+if TYPE_CHECKING:
+    from radfoundry.simulate.cohort import Written
+
+SHOWN_PATIENTS = 8  # on the sheet of thumbnails
 FEW_CASES = 8  # below this, starting worker processes costs more than they save
 
 
@@ -25,15 +29,15 @@ class Config(Settings):
     cases: int = Field(default=24, ge=1, le=1_000_000, description="how many patients")
     seed: int = Field(default=0, ge=0, description="the seed everything is drawn from")
     to: str = Field(description="folder to write; must not exist")
-    format: Literal["dicom", "nifti"] = Field(default="dicom", description="dicom, or nifti with JSON sidecars")
+    format: Literal["dicom", "nifti"] = Field(default="dicom", description="dicom, or nifti as a BIDS data set")
     workers: int = Field(default=0, ge=0, description="processes; 0 is one per core")
 
 
 def run(config: Config, *, progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
-    """Write the cohort: `dicom/` or `nifti/`, `labels.csv`, `reports/`, `truth/` and `simulation.json`.
+    """Write the cohort: `dicom/` or `nifti/`, `labels.csv`, `reports/`, `truth/`, `thumbnails.png`, `simulation.json`.
 
-    The folder appears under its name only when it is complete. The same settings give the same bytes,
-    whatever the number of workers. Gives the path and the counts.
+    Where they were asked for also `drafts/` and `truth/readers.csv`. The folder appears under its name only when it is
+    complete. The same settings give the same bytes, whatever the number of workers. Gives the path and the counts.
     """
     final = Path(config.to)
     if final.exists():
@@ -44,10 +48,16 @@ def run(config: Config, *, progress: Callable[[str, int, int], None] | None = No
     partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
-        rows = _write_cases(config, partial, progress)
-        from radfoundry.simulate.cohort import write_labels
+        patients = _write_cases(config, partial, progress)
+        from radfoundry.simulate.bids_files import write_root
+        from radfoundry.simulate.cohort import write_sheet, write_table
 
-        write_labels(rows, partial / "labels.csv")
+        write_table([patient.labels for patient in patients], partial / "labels.csv")
+        if patients[0].judged:
+            write_table([patient.judged for patient in patients], partial / "truth" / "readers.csv")
+        if config.format == "nifti":
+            write_root(partial / "nifti", [patient.labels for patient in patients], name=preset.name)
+        write_sheet(patients[:SHOWN_PATIENTS], partial / "thumbnails.png")
         runs.write_json(
             partial / "simulation.json",
             {
@@ -63,26 +73,28 @@ def run(config: Config, *, progress: Callable[[str, int, int], None] | None = No
     return {
         "folder": str(final),
         "cohort": config.cohort.name,
-        "patients": len(rows),
+        "patients": len(patients),
         "seed": config.seed,
         "scans": str(final / config.format),
         "labels": str(final / "labels.csv"),
     }
 
 
-def _write_cases(
-    config: Config, folder: Path, progress: Callable[[str, int, int], None] | None
-) -> list[dict[str, Any]]:
+def _write_cases(config: Config, folder: Path, progress: Callable[[str, int, int], None] | None) -> list[Written]:
     from radfoundry.simulate.cohort import CaseTask, write_case
 
     name, options = config.cohort.name, config.cohort.options
-    tasks = [CaseTask(str(folder), name, options, config.seed, case, config.format) for case in range(config.cases)]
+    tasks = [
+        CaseTask(str(folder), name, options, config.seed, case, config.format, case < SHOWN_PATIENTS)
+        for case in range(config.cases)
+    ]
     workers = 1 if config.cases < FEW_CASES else worker_count(config.workers)
-    rows: dict[int, dict[str, Any]] = {}
+    done: dict[int, Written] = {}
     for answer in each(write_case, tasks, workers=workers):
         if answer.error is not None:
             raise answer.error
-        rows[answer.task.case] = answer.result or {}
+        if answer.result is not None:
+            done[answer.task.case] = answer.result
         if progress is not None:
-            progress("simulate", len(rows), config.cases)
-    return [rows[case] for case in sorted(rows)]
+            progress("simulate", len(done), config.cases)
+    return [done[case] for case in sorted(done)]
