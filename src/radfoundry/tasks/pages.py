@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from radfoundry.nets.embedding import Embeddings
 from radfoundry.records import Cohort, Estimate, Predictions, Task
-from radfoundry.stats import auc, calibration, roc
+from radfoundry.stats import auc, bland_altman, calibration, critical_difference, froc, roc, survival
 
 Block = dict[str, Any]
 MOST_CURVE_POINTS = 200
@@ -74,18 +75,7 @@ def label(name: str) -> str:
 def curves(named: Mapping[str, Predictions], task: Task) -> list[Block]:
     """ROC with its band and calibration for yes-or-no questions; predicted against true for quantities."""
     if task.kind == "regression":
-        return [
-            {
-                "kind": "agreement",
-                "title": f"Predicted against true: {name}",
-                "x": found.target.astype(float).tolist(),
-                "y": found.score.astype(float).tolist(),
-                "x_label": f"true {task.target}",
-                "y_label": f"predicted {task.target}",
-                "note": "Each point is an exam that the head never saw.",
-            }
-            for name, found in named.items()
-        ]
+        return [block for name, found in named.items() for block in _of_quantity(name, found, task)]
     if task.kind != "binary":
         return []
     roc_curves, reliability = [], []
@@ -110,6 +100,98 @@ def curves(named: Mapping[str, Predictions], task: Task) -> list[Block]:
         {"kind": "roc", "title": "ROC", "curves": roc_curves, "note": "Bands are pointwise 95 % intervals."},
         {"kind": "calibration", "title": "Calibration", "curves": reliability, "note": "Bars: Wilson 95 % intervals."},
     ]
+
+
+def _of_quantity(name: str, found: Predictions, task: Task) -> list[Block]:
+    """Predicted against true, and their difference against their mean."""
+    true, predicted = found.target.astype(float), found.score.astype(float)
+    against = {
+        "kind": "agreement",
+        "title": f"Predicted against true: {name}",
+        "x": true.tolist(),
+        "y": predicted.tolist(),
+        "x_label": f"true {task.target}",
+        "y_label": f"predicted {task.target}",
+        "note": "Each point is an exam that the head never saw.",
+    }
+    apart = bland_altman.bland_altman(predicted, true, subject=found.patient)
+    note = f"Predicted minus true. Slope of the difference with size: {apart.slope}."
+    drawn = limits_of_agreement(f"Bland-Altman: {name}", apart, unit=task.target.replace("_", " "), note=note)
+    return [against, drawn] if apart.bias.defined else [against]
+
+
+def limits_of_agreement(title: str, found: bland_altman.BlandAltman, *, unit: str, note: str = "") -> Block:
+    """A Bland-Altman plot as a block."""
+    estimates = {key: getattr(found, key).to_dict() for key in ("bias", "lower_limit", "upper_limit")}
+    points = {"mean": found.mean.tolist(), "difference": found.difference.tolist()}
+    return {"kind": "bland-altman", "title": title, **points, **estimates, "unit": unit, "note": note}
+
+
+def survival_curves(title: str, named: Mapping[str, survival.KaplanMeier], *, time_unit: str, event: str) -> Block:
+    """Kaplan-Meier curves as a block: from time 0, with those lost from view and the numbers at risk."""
+    shown = _round_places(max(float(curve.time[-1]) for curve in named.values()))
+    drawn = []
+    for name, curve in named.items():
+        columns = {"time": curve.time, "survival": curve.survival, "low": curve.low, "high": curve.high}
+        start = {"time": 0.0, "survival": 1.0, "low": np.nan, "high": np.nan}
+        left = np.append(curve.at_risk, 0)[np.searchsorted(curve.time, shown)]
+        drawn.append(
+            {
+                "name": name,
+                **{key: [start[key], *column.tolist()] for key, column in columns.items()},
+                "censored": curve.time[curve.censored > 0].tolist(),
+                "at_risk": {"time": shown.tolist(), "n": left.tolist()},
+                **({"estimate": curve.median.to_dict()} if math.isfinite(curve.median.high) else {}),
+            }
+        )
+    note = f"Bands are pointwise 95 % intervals; a number is the median time to {event} in {time_unit}."
+    return {
+        "kind": "kaplan-meier",
+        "title": title,
+        "curves": drawn,
+        "time_unit": time_unit,
+        "event": event,
+        "note": note,
+    }
+
+
+def _round_places(end: float) -> np.ndarray:
+    """Four to seven round numbers from 0 up to an end, where an axis has its ticks."""
+    power = 10.0 ** math.floor(math.log10(end)) if end > 0 else 1.0
+    step = next(base * power for base in (0.2, 0.5, 1.0, 2.0) if end / (base * power) < 6)
+    return np.arange(0, end + 1e-9 * end, step)
+
+
+def free_response(title: str, named: Mapping[str, froc.Froc], *, per: str = "case") -> Block:
+    """FROC curves as a block, each with its mean sensitivity at the usual rates of false marks."""
+    # Beyond the last mark of every reader the curves are flat and only take room.
+    end = max(float(found.false_positives.max(initial=0.0)) for found in named.values())
+    drawn = []
+    for name, found in named.items():
+        curve = found.curve(name)
+        kept = max(int((found.grid < end).sum()) + 1, 2)
+        drawn.append({**curve, **{key: curve[key][:kept] for key in ("false_positives", "sensitivity", "low", "high")}})
+    return {
+        "kind": "froc",
+        "title": title,
+        "curves": drawn,
+        "per": per,
+        "note": "Bands are pointwise 95 % intervals; the number is the mean sensitivity at the usual rates.",
+    }
+
+
+def ranking(title: str, found: critical_difference.CriticalDifference) -> Block:
+    """Models along their average ranks as a block, with the bars that join those not told apart."""
+    test = found.friedman
+    return {
+        "kind": "critical-difference",
+        "title": title,
+        "names": list(found.models),
+        "ranks": [rank.to_dict() for rank in found.ranks],
+        "difference": found.difference,
+        "groups": [list(group) for group in found.groups],
+        "note": f"Friedman's test that all rank alike: chi-squared {test.chi2:.1f}, p = {test.p_value:.2g}.",
+    }
 
 
 def _thin(count: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from radfoundry.web.numbers import ABSENT, estimate_text
 
 Block = Mapping[str, Any]
 MOST_DATA_ROWS = 12
+LIMITS = {"bias": "Bias", "lower_limit": "Lower limit of agreement", "upper_limit": "Upper limit of agreement"}
 
 READING = {
     "roc": "The further a curve bends to the upper left, the better sick and healthy are told apart; the dashed "
@@ -21,6 +22,15 @@ READING = {
     "forest": "Squares are the measured values, bars their intervals. A bar that crosses the dashed line is compatible "
     "with no effect.",
     "agreement": "Each point is one case; on the dashed line prediction and truth are the same.",
+    "bland-altman": "Each point is one case: how far the two measurements lie apart, over their mean. About 95 of 100 "
+    "further cases fall between the dashed limits; the tinted bands are the doubt about bias and limits. A slope in "
+    "the cloud means that the difference grows with size.",
+    "kaplan-meier": "A curve falls by a step at each event; small strokes are patients lost from view without it. The "
+    "bands are pointwise intervals, wide where few are left: read no further than the numbers at risk allow.",
+    "froc": "The further a curve bends to the upper left, the more lesions are found for few false marks. The band is "
+    "where the curve could lie with other patients of the same kind.",
+    "critical-difference": "Better models stand further left. A thick bar joins models whose average ranks lie closer "
+    "together than the critical difference: these data cannot tell them apart.",
     "learning-curve": "Points are measured scores with their intervals; the dashed line goes on from the last of them, "
     "its band is where the curve may lead. The wider the band, the less can be said before more cases are labelled.",
     "map": "Each point is one image, alike images lie close together. Clusters that follow the site or the sequence "
@@ -48,7 +58,7 @@ def draw(block: Block, *, name: str) -> Drawing:
 def _roc(block: Block, name: str) -> Drawing:
     curves = _required(block, "curves")
     axes = plots.plot_roc(curves)
-    listed = tuple((curve["name"], curve["estimate"]) for curve in curves if "estimate" in curve)
+    listed = _summaries(curves)
     columns = ("false_positive_rate", "sensitivity")
     rows, thinned = _rows(curves, columns)
     return Drawing(
@@ -67,7 +77,7 @@ def _calibration(block: Block, name: str) -> Drawing:
     named = ", ".join(str(curve.get("name", "curve")) for curve in curves)
     return Drawing(
         (_svg(axes, name, f"Calibration of {named}: observed share against predicted probability."),),
-        tuple((curve["name"], curve["estimate"]) for curve in curves if "estimate" in curve),
+        _summaries(curves),
         ("Curve", "Predicted", "Observed (interval)", "Cases"),
         rows,
         thinned,
@@ -87,6 +97,49 @@ def _agreement(block: Block, name: str) -> Drawing:
     axes = plots.plot_agreement(x, y, x_label=x_label, y_label=y_label)
     alt = f"{y_label} against {x_label} for {len(x)} cases, with the line of identity."
     listed = (("Summary", block["estimate"]),) if "estimate" in block else ()
+    return Drawing((_svg(axes, name, alt),), listed)
+
+
+def _bland_altman(block: Block, name: str) -> Drawing:
+    mean, difference = _required(block, "mean"), _required(block, "difference")
+    listed = tuple((said, _required(block, key)) for key, said in LIMITS.items())
+    bias, lower, upper = (Estimate.from_dict(item) for _, item in listed)
+    axes = plots.plot_bland_altman(
+        mean, difference, bias=bias, agreement_limits=(lower, upper), unit=str(block.get("unit", "") or "no unit")
+    )
+    alt = f"Differences of {len(mean)} pairs of measurements against their means. {_spoken(listed)}"
+    return Drawing((_svg(axes, name, alt),), listed)
+
+
+def _kaplan_meier(block: Block, name: str) -> Drawing:
+    curves = _required(block, "curves")
+    event = str(block.get("event", "event"))
+    axes = plots.plot_kaplan_meier(curves, time_unit=str(_required(block, "time_unit")), event=event)
+    listed = _summaries(curves)
+    rows, thinned = _rows(curves, ("time", "survival"))
+    named = ", ".join(str(curve.get("name", "curve")) for curve in curves)
+    alt = f"Kaplan-Meier curves of {named}: share free of {event} over time. {_spoken(listed)}"
+    return Drawing((_svg(axes, name, alt),), listed, ("Curve", "Time", "Share free (interval)"), rows, thinned)
+
+
+def _froc(block: Block, name: str) -> Drawing:
+    curves = _required(block, "curves")
+    axes = plots.plot_froc(curves, unit=str(block.get("per", "case")))
+    listed = _summaries(curves)
+    rows, thinned = _rows(curves, ("false_positives", "sensitivity"))
+    header = ("Curve", "False marks", "Sensitivity (band)")
+    return Drawing((_svg(axes, name, f"FROC curves. {_spoken(listed)}"),), listed, header, rows, thinned)
+
+
+def _critical_difference(block: Block, name: str) -> Drawing:
+    names, ranks = _required(block, "names"), _required(block, "ranks")
+    groups = block.get("groups", ())
+    axes = plots.plot_critical_difference(
+        names, [Estimate.from_dict(item) for item in ranks], difference=_required(block, "difference"), groups=groups
+    )
+    listed = tuple(zip(names, ranks, strict=True))
+    alike = "; ".join(" and ".join(group) for group in groups) or "none"
+    alt = f"Models along their average ranks. {_spoken(listed)} Not told apart: {alike}."
     return Drawing((_svg(axes, name, alt),), listed)
 
 
@@ -117,6 +170,10 @@ DRAWN = {
     "calibration": _calibration,
     "forest": _forest,
     "agreement": _agreement,
+    "bland-altman": _bland_altman,
+    "kaplan-meier": _kaplan_meier,
+    "froc": _froc,
+    "critical-difference": _critical_difference,
     "learning-curve": _learning_curve,
     "map": _map,
 }
@@ -131,6 +188,10 @@ def _required(block: Block, key: str) -> Any:
 
 def _svg(axes: Any, name: str, alt: str) -> str:
     return plots.to_svg(plots.figure_of(axes), name=name, alt=alt)
+
+
+def _summaries(curves: Sequence[Block]) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    return tuple((str(curve["name"]), curve["estimate"]) for curve in curves if "estimate" in curve)
 
 
 def _spoken(listed: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
