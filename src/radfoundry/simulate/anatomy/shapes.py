@@ -238,6 +238,7 @@ def broken(shape: Shape, point_mm: Point, normal: Point, *, shift_mm: Point, gap
     reach = float(shift.abs().max())
     return Shape(distance, grow(shape, reach).low, grow(shape, reach).high)
 
+
 def _positive(sizes: Sequence[float]) -> None:
     if min(sizes) <= 0:
         raise InputError(f"a shape of size {tuple(sizes)} mm", remedy="give positive sizes in mm")
