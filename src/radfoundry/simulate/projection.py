@@ -164,13 +164,14 @@ def film_affine(view: View, film: Film) -> np.ndarray:
     The directions are the nearest ones with a name; pixels are those of the detector, not of the body.
     """
     affine = np.eye(4)
-    row, column = _nearest(view.row), _nearest(view.column)
+    row, column = nearest_axis(view.row), nearest_axis(view.column)
     affine[:3, 0], affine[:3, 1] = row * film.pixel_mm, column * film.pixel_mm
     affine[:3, 2] = np.cross(row, column)
     return affine
 
 
-def _nearest(direction: Point) -> np.ndarray:
+def nearest_axis(direction: Point) -> np.ndarray:
+    """The unit vector of the body axis that a direction is nearest to."""
     values = np.array(direction)
     axis = int(np.argmax(np.abs(values)))
     named = np.zeros(3)
