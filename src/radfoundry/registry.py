@@ -52,6 +52,22 @@ INTENSITY_RULES = {
 }
 COHORTS = {
     "brain-multisequence": "radfoundry.simulate.presets:BrainMultisequence",
+    "region-multisequence": "radfoundry.simulate.region_presets:RegionMultisequence",
+    "knee-mri": "radfoundry.simulate.region_presets:knee_mri",
+    "hip-mri": "radfoundry.simulate.region_presets:hip_mri",
+    "wrist-mri": "radfoundry.simulate.region_presets:wrist_mri",
+    "elbow-mri": "radfoundry.simulate.region_presets:elbow_mri",
+    "cervical-spine-mri": "radfoundry.simulate.region_presets:cervical_spine_mri",
+    "thoracic-spine-mri": "radfoundry.simulate.region_presets:thoracic_spine_mri",
+    "lumbar-spine-mri": "radfoundry.simulate.region_presets:lumbar_spine_mri",
+    "thigh-dixon": "radfoundry.simulate.region_presets:thigh_dixon",
+    "breast-mri": "radfoundry.simulate.region_presets:breast_mri",
+    "prostate-mri": "radfoundry.simulate.region_presets:prostate_mri",
+    "rectum-mri": "radfoundry.simulate.region_presets:rectum_mri",
+    "abdomen-mri": "radfoundry.simulate.region_presets:abdomen_mri",
+    "chest-mri": "radfoundry.simulate.region_presets:chest_mri",
+    "random-shapes-mri": "radfoundry.simulate.region_presets:random_shapes_mri",
+    "multi-region": "radfoundry.simulate.region_presets:multi_region",
 }
 OBJECTIVES = {
     "contrast": "radfoundry.train.objectives.contrast:build",

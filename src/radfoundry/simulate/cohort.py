@@ -72,8 +72,17 @@ def write_case(task: CaseTask) -> Written:
         _write_text(root / "drafts" / f"{patient}.txt", made.draft.report.text)
     runs.write_json(truth / "truth.json", _truth(made))
     shown = made.series[:SHOWN_SERIES] if task.pictures else ()
-    pictures = [(series.name, thumbnail(series.volume, side_pixels=128)) for series in shown]
+    pictures = [(series.name, _picture(series)) for series in shown]
     return Written({KEY: patient, **made.labels}, {KEY: patient, **made.judged} if made.judged else {}, pictures)
+
+
+def _picture(series: SimulatedSeries) -> np.ndarray:
+    """The slice through the largest part of a lesion, or the middle one."""
+    i, j, k = series.volume.shape
+    lesion = series.truth.get("lesion")
+    areas = np.zeros(k) if lesion is None else lesion.array[0].sum(axis=(0, 1))
+    chosen = int(areas.argmax()) if areas.any() else k // 2
+    return thumbnail(series.volume.crop((0, 0, chosen), (i, j, 1)), side_pixels=128)
 
 
 def _write_text(path: Path, text: str) -> None:

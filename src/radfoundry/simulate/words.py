@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from radfoundry.records import InputError
+from radfoundry.simulate.vocabulary import PHRASES, UNCOUNTABLE
 
 STATES = ("present", "absent", "uncertain")
 
@@ -21,6 +22,7 @@ class Statement:
     side: str = ""
     size_mm: float | None = None
     prior_size_mm: float | None = None
+    site: str = ""
 
     def __post_init__(self) -> None:
         if self.finding not in PHRASES:
@@ -63,55 +65,6 @@ class Style:
 
 STYLES = (Style("plain"), Style("terse", 1, terse=True, names_absent=False), Style("thorough", 2))
 
-# Per finding: its synonyms, all singular nouns that fit "There is a …" or "No …".
-PHRASES: Mapping[str, tuple[str, ...]] = {
-    "demyelination": ("demyelinating plaque", "demyelinating lesion", "focus of demyelination"),
-    "tumour": ("mass", "space-occupying lesion", "intra-axial tumour"),
-    "infarct": ("infarct", "ischaemic lesion", "area of infarction"),
-    "haemorrhage": ("haemorrhage", "haematoma", "acute bleed"),
-    "midline-shift": ("midline shift", "shift of the midline", "displacement of midline structures"),
-    "mass-effect": ("mass effect", "local mass effect", "sulcal effacement"),
-    "ventricle-widening": ("ventricular enlargement", "widening of the ventricles", "ventriculomegaly"),
-    "atrophy": ("cerebral atrophy", "generalised volume loss", "widening of the cortical sulci"),
-    "small-vessel-disease": ("small vessel disease", "leukoaraiosis", "chronic microangiopathic change"),
-    "pleural-effusion": ("pleural effusion", "pleural fluid collection", "blunting of the costophrenic angle"),
-    "pneumothorax": ("pneumothorax", "pleural air collection", "collapsed lung edge"),
-    "consolidation": ("consolidation", "airspace opacity", "confluent opacity"),
-    "atelectasis": ("atelectasis", "volume loss", "plate-like collapse"),
-    "lung-nodule": ("pulmonary nodule", "lung nodule", "nodular opacity"),
-    "fracture": ("fracture", "cortical break", "fracture line"),
-    "joint-effusion": ("joint effusion", "fluid in the joint", "suprapatellar effusion"),
-    "joint-narrowing": ("joint space narrowing", "loss of joint space", "reduced cartilage height"),
-}
-UNCOUNTABLE = frozenset(
-    (
-        "mass effect",
-        "local mass effect",
-        "sulcal effacement",
-        "fluid in the joint",
-        "cerebral atrophy",
-        "generalised volume loss",
-        "widening of the cortical sulci",
-        "ventricular enlargement",
-        "widening of the ventricles",
-        "ventriculomegaly",
-        "small vessel disease",
-        "leukoaraiosis",
-        "chronic microangiopathic change",
-        "midline shift",
-        "shift of the midline",
-        "displacement of midline structures",
-        "consolidation",
-        "atelectasis",
-        "volume loss",
-        "plate-like collapse",
-        "joint space narrowing",
-        "loss of joint space",
-        "reduced cartilage height",
-        "haemorrhage",
-        "blunting of the costophrenic angle",
-    )
-)
 PRESENT = (
     "There is {a} {what}{where}{size}.",
     "{What}{where}{size} is seen.",
@@ -197,9 +150,18 @@ def _sentence(builder: _Builder, statement: Statement, style: Style, rng: np.ran
             compared = COMPARED[int(rng.integers(len(COMPARED)))].format(prior=statement.prior_size_mm)
             size += f" ({compared})"
     article = "" if what in UNCOUNTABLE else ("an" if what[0] in "aeiou" else "a")
-    where = f" on the {statement.side}" if statement.side and statement.state != "absent" else ""
+    where = _where(statement) if statement.state != "absent" else ""
     sentence = pattern.format(a=article, what=what, What=what[0].upper() + what[1:], where=where, size=size)
     builder.mark(sentence.replace("  ", " ") + " ", what, statement)
+
+
+def _where(statement: Statement) -> str:
+    """The place in words: a level (L4/L5), a structure, a side."""
+    site = statement.site
+    place = f" {'at' if site[0].isupper() or site[0].isdigit() else 'in the'} {site}" if site else ""
+    if statement.side and statement.side not in site:
+        place += f" on the {statement.side}"
+    return place
 
 
 def _impression(builder: _Builder, important: Sequence[Statement], style: Style, rng: np.random.Generator) -> None:

@@ -1,0 +1,93 @@
+"""What happens to body regions: growth between visits, six weeks of training, contrast uptake, fat in muscle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from radfoundry.simulate.anatomy.regions import Anatomy
+from radfoundry.simulate.body import Body
+from radfoundry.simulate.time import grown_volume_ml
+from radfoundry.simulate.tissues import at_field
+
+TUMOUROUS = ("tumour", "mass", "lesion", "nodule", "metastasis", "cancer", "carcinoma")
+MALIGNANT_FROM = 0.5  # severity from which a mass washes contrast agent out
+TRAINING_SPREAD = 0.015  # deviation between people of what training adds
+
+
+def is_tumour(kind: str) -> bool:
+    """Whether findings of a kind grow and take up contrast agent."""
+    return any(word in kind for word in TUMOUROUS)
+
+
+def course(anatomy: Anatomy, days: np.ndarray, *, response: float, rng: np.random.Generator) -> list[Anatomy]:
+    """The same region on each of the days, the first being day 0.
+
+    Tumours grow with a doubling time of 60 to 400 days, less what treatment kills (`response`); thigh muscle gains
+    the share `response` over six weeks of training, with a deviation between people. Everything else stays.
+    """
+    doubling = float(np.exp(rng.uniform(*np.log((60.0, 400.0)))))
+    gain = response + float(rng.normal()) * TRAINING_SPREAD if response else 0.0
+    seen = [anatomy]
+    for day in days[1:]:
+        aged = anatomy
+        if anatomy.region == "thigh":
+            aged = replace(aged, measures=_trained(anatomy.measures, gain * min(float(day) / 42, 1.0)))
+        else:
+            factor = float(
+                grown_volume_ml(10.0, np.array([float(day)]), doubling_days=doubling, response=response)[0] / 10.0
+            )
+            findings = [
+                replace(item, size_mm=item.size_mm * factor ** (1 / 3)) if is_tumour(item.kind) else item
+                for item in anatomy.findings
+            ]
+            aged = replace(aged, findings=tuple(findings))
+        seen.append(aged)
+    return seen
+
+
+def _trained(measures: object, gain: float) -> dict[str, float]:
+    """Muscle measures after training: areas and volumes grow by the share, lengths across by half of it."""
+    grown = dict(measures)  # ty: ignore[no-matching-overload]
+    for name, value in grown.items():
+        if "muscle" in name and name.endswith(("_mm2", "_ml", "_cm2")):
+            grown[name] = value * (1 + gain)
+        elif "muscle" in name and name.endswith("_mm"):
+            grown[name] = value * (1 + gain) ** 0.5
+    return grown
+
+
+def with_enhancement(body: Body, anatomy: Anatomy) -> Body:
+    """The body with its tumours made of tissue that takes up contrast agent as their kind does.
+
+    From a severity of 0.5 on, tumours wash in and out quickly, as malignant ones do; milder ones keep enhancing slowly.
+    """
+    for finding in anatomy.findings:
+        share = body.truth.get(finding.kind)
+        if share is None or not is_tumour(finding.kind) or "cyst" in finding.kind:
+            continue
+        kind = "enhancing" if finding.severity >= MALIGNANT_FROM else "slow-enhancing"
+        truth = body.truth
+        body = replace(body.with_inclusion(kind, 0.7 * share), truth=truth)
+    return body
+
+
+def fat_percent(body: Body) -> dict[str, float]:
+    """Volume of thigh muscle in ml and the share of fat in it in per cent, as a perfect Dixon scan would measure."""
+    muscles = [share for name, share in body.truth.items() if "muscle" in name or name in THIGH_MUSCLES]
+    if not muscles:
+        return {}
+    where = torch.stack(muscles).amax(dim=0)
+    table = at_field(3.0, names=body.tissues)
+    protons = torch.tensordot(table.proton_density, body.fractions, dims=1)
+    fat = torch.tensordot(table.proton_density * table.fat_fraction, body.fractions, dims=1)
+    percent = 100 * float((fat * where).sum() / (protons * where).sum().clamp_min(1e-9))
+    return {
+        "muscle_volume_ml": round(float(where.sum()) * body.voxel_ml, 2),
+        "muscle_fat_percent": round(percent, 3),
+    }
+
+
+THIGH_MUSCLES = ("quadriceps", "hamstrings", "adductors", "sartorius", "gracilis")
