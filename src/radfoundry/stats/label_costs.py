@@ -168,14 +168,7 @@ def _fit(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Shape, ceiling, drop and loss of the best shape for every row of values."""
     weights = np.broadcast_to(error**-2.0, values.shape)
-    sums = LineSums(
-        weights.sum(axis=1)[:, None],
-        weights @ x.T,
-        weights @ (x * x).T,
-        (weights * values).sum(axis=1)[:, None],
-        (weights * values) @ x.T,
-        (weights * values**2).sum(axis=1)[:, None],
-    )
+    sums = LineSums.of(x, values, weights)
     ceiling, drop, loss = sums.solve(0.5, 1.0)
     rows, best = np.arange(len(values)), np.argmin(loss, axis=1)
     return grid[best], ceiling[rows, best], drop[rows, best], loss[rows, best]

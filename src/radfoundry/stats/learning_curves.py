@@ -125,14 +125,7 @@ def _search(
     """Solve for ceiling and drop exactly at every shape of the grid, and keep each curve's best."""
     grid, penalty = _shapes(family, sizes)
     x = _falling(family, sizes, grid)
-    sums = LineSums(
-        weights.sum(axis=1)[:, None],
-        weights @ x.T,
-        weights @ (x * x).T,
-        (weights * values).sum(axis=1)[:, None],
-        (weights * values) @ x.T,
-        (weights * values**2).sum(axis=1)[:, None],
-    )
+    sums = LineSums.of(x, values, weights)
     ceiling, drop, loss = sums.solve(*limits)
     best = np.argmin(loss + penalty, axis=1)
     rows = np.arange(len(values))
@@ -149,6 +142,19 @@ class LineSums:
     y: np.ndarray
     xy: np.ndarray
     yy: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, values: np.ndarray, weights: np.ndarray) -> LineSums:
+        """The sums of (curves, points) values with weights along every (shapes, points) x."""
+        weighted = weights * values
+        return cls(
+            weights.sum(axis=1)[:, None],
+            weights @ x.T,
+            weights @ (x * x).T,
+            weighted.sum(axis=1)[:, None],
+            weighted @ x.T,
+            (weighted * values).sum(axis=1)[:, None],
+        )
 
     def loss(self, ceiling: np.ndarray, drop: np.ndarray) -> np.ndarray:
         """Weighted squares left by ceiling - drop * x."""

@@ -20,19 +20,15 @@ def mask_pair(reference: ArrayLike, predicted: ArrayLike) -> tuple[np.ndarray, n
     >>> [mask.tolist() for mask in mask_pair([0, 1], [1.0, 1.0])]
     [[False, True], [True, True]]
     """
-    first, second = _as_mask(reference, "reference"), _as_mask(predicted, "predicted")
-    if first.shape != second.shape:
-        raise InputError(
-            f"the reference has shape {first.shape}, the prediction {second.shape}",
-            remedy="resample the prediction to the grid of the reference",
-            finding="shape-mismatch",
-        )
-    return first, second
+    return _on_one_grid(_as_mask(reference, "reference"), _as_mask(predicted, "predicted"))
 
 
 def label_pair(reference: ArrayLike, predicted: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Two label maps as integer arrays of one shape."""
-    first, second = _as_labels(reference, "reference"), _as_labels(predicted, "predicted")
+    return _on_one_grid(_as_labels(reference, "reference"), _as_labels(predicted, "predicted"))
+
+
+def _on_one_grid(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if first.shape != second.shape:
         raise InputError(
             f"the reference has shape {first.shape}, the prediction {second.shape}",
