@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -16,11 +17,14 @@ from radfoundry.config import Component, Settings
 from radfoundry.records import Estimate, InputError, Run
 
 if TYPE_CHECKING:
+    from radfoundry.train.checks import Checks
     from radfoundry.train.loop import Course
     from radfoundry.train.processes import Place
 
 # What may differ between a run and its continuation.
-FREE = frozenset(("to", "steps", "minutes", "workers", "device", "devices", "shard", "save_minutes", "log_steps"))
+FREE = frozenset(
+    ("to", "steps", "minutes", "workers", "device", "devices", "shard", "save_minutes", "log_steps", "check_steps")
+)
 ENCODER = "encoder.safetensors"
 TOKENISER = "tokeniser.json"
 TEXT_WIDTH = 128
@@ -60,6 +64,10 @@ class Config(Settings):
     devices: int = Field(default=1, ge=1, description="processes on this machine, started through torchrun")
     shard: bool = Field(default=False, description="spread the weights over the processes (FSDP2)")
     workers: int = Field(default=0, ge=0, description="processes that make crops ahead; 0 makes them on the device")
+    check_steps: int = Field(default=250, ge=0, description="steps between live checks; 0 for none")
+    check_patients: int = Field(default=64, ge=8, description="held-out patients the live checks ask")
+    stop_on: str | None = Field(default=None, description="end when this probe stops improving, and keep its best")
+    patience: int = Field(default=5, ge=1, description="checks without improvement until then")
     save_minutes: float = Field(default=5.0, gt=0, description="minutes between states on disk")
     log_steps: int = Field(default=10, ge=1, description="steps between lines of the log")
     reports: bool = Field(default=False, description="write a report for every patient; align, guided … need it")
@@ -81,8 +89,8 @@ def run(config: Config, *, progress: Callable[..., None] | None = None) -> Run:
         _launch(config, folder)
         return runs.read(folder)
     with processes.joined(config.device) as place:
-        course = _train(config, folder, place, progress)
-        return _finish(config, folder, course)
+        course, checks = _train(config, folder, place, progress)
+        return _finish(config, folder, course, checks)
 
 
 def folder_of(config: Config) -> Path:
@@ -122,7 +130,7 @@ def fingerprint(config: Config) -> str:
     return runs.digest(config.model_dump(mode="json", exclude=set(FREE)))
 
 
-def _train(config: Config, folder: Path, place: Place, progress: Callable[..., None] | None) -> Course:
+def _train(config: Config, folder: Path, place: Place, progress: Callable[..., None] | None) -> tuple[Course, Checks]:
     from radfoundry.nets import embedding
     from radfoundry.train import learner, loop, scene
 
@@ -134,7 +142,28 @@ def _train(config: Config, folder: Path, place: Place, progress: Callable[..., N
     course = loop.begin(model, loop_plan(config, place), place=place, folder=folder, settings=fingerprint(config))
     if source.tokeniser is not None and place.first:
         source.tokeniser.save(folder / TOKENISER)
-    return loop.run(course, source, progress=progress)
+    checks = held_out(config, source, course)
+    return loop.run(course, source, check=checks, progress=progress), checks
+
+
+def held_out(config: Config, source: Any, course: Course) -> Checks:
+    """Live checks on patients of another seed; a new run is asked once before it learns."""
+    from radfoundry.train import checks, processes
+
+    apart = dataclasses.replace(
+        source, seed=config.seed + checks.HELD_OUT_SEED, size=8, place=processes.Place(device=course.place.device)
+    )
+    made = checks.prepare(
+        apart,
+        patients=config.check_patients,
+        every=config.check_steps,
+        stop_on=config.stop_on,
+        patience=config.patience,
+    )
+    made.resume(course.folder, up_to=course.at.step)
+    if not made.history and course.at.step == 0:
+        made(0, course)
+    return made
 
 
 def facts_of(source: Any) -> dict[str, int]:
@@ -196,23 +225,50 @@ def simulated(config: Config, plan: Any, intensity: str, place: Place) -> Any:
     return Simulated(plan, share, config.seed, intensity, place, device, tokeniser)
 
 
-def _finish(config: Config, folder: Path, course: Course) -> Run:
-    """The slow average as the result, its log and a record of the run."""
-    weights = {name: _whole(value) for name, value in course.trained.average.weights.items()}
+def _finish(config: Config, folder: Path, course: Course, checks: Checks) -> Run:
+    """The slow average as the result, its log, a report's content and a record of the run."""
+    weights = {name: _whole(value) for name, value in (checks.best_weights or course.trained.average.weights).items()}
     if not course.place.first:
         return Run(str(folder), "pretrain", {}, config.seed)
     writer = runs.RunWriter(folder=folder)
     save_encoder(config, course.learner.encoder, weights, folder / ENCODER)
-    last = course.history[-1]
-    for name, value in last["terms"].items():
-        writer.metrics[f"last-{name}"] = Estimate(value, method="mean of the last steps", note="one run, one seed")
     writer.metrics["steps"] = Estimate(course.at.step, course.at.step, course.at.step, note="a count, exact")
-    writer.unstable |= {"log.jsonl", "state.safetensors", "blocks.json"}
+    for name, value in (course.history[-1]["terms"] if course.history else {}).items():
+        writer.metrics[f"last-{name}"] = Estimate(value, method="mean of the last steps", note="one run, one seed")
+    if checks.history:
+        last = {name: value for name, value in checks.history[-1].items() if isinstance(value, Estimate)}
+        writer.metrics.update({f"probe-{name}": value for name, value in last.items()})
+    writer.notes += [f"alarm {name}: {text}" for name, text in checks.alarms.items()]
     if course.at.skipped:
         writer.notes.append(f"{course.at.skipped} steps moved nothing: their gradient was not finite")
     if course.stopped:
         writer.notes.append(f"stopped early: {course.stopped}")
+    _write_blocks(config, folder, course, checks)
+    writer.unstable |= {"log.jsonl", "checks.jsonl", "state.safetensors", "blocks.json", "losses.png", "probes.png"}
     return runs.finish(writer, "pretrain", config.model_dump(mode="json", exclude={"to"}), seed=config.seed)
+
+
+def _write_blocks(config: Config, folder: Path, course: Course, checks: Checks) -> None:
+    """What the page of the run shows."""
+    from radfoundry.train import curves
+
+    named = ", ".join(part.name for part in config.objectives)
+    minutes = course.at.seconds / 60
+    seen = course.at.step * config.batch
+    last = course.history[-1] if course.history else {}
+    said = (
+        f"The encoder {config.encoder.name} learned {course.at.step} steps ({minutes:.1f} minutes on "
+        f"{course.place.device}) from {seen} simulated patients, by {named}. Nothing here was measured on real images."
+    )
+    paragraphs = [said, *(f"Alarm, {name}: {text}." for name, text in checks.alarms.items())]
+    blocks: list[dict[str, Any]] = [{"kind": "text", "title": "Summary", "paragraphs": paragraphs}]
+    if last:
+        speed = f"{last['steps_per_second'] * config.batch:.1f} patients a second"
+        waiting = f"{last['waiting_share']:.0%} of the time waiting for data"
+        blocks.append({"kind": "facts", "title": "Speed", "items": [["last steps", f"{speed}, {waiting}"]]})
+    example = checks.held_out[0] if checks.held_out else None
+    blocks += curves.blocks(course.history, checks.history, example, folder)
+    runs.write_json(folder / "blocks.json", blocks)
 
 
 def _whole(value: Any) -> Any:

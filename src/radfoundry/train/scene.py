@@ -70,6 +70,16 @@ class Scene:
         return self.batch.images.flatten(0, 1)[:, None]
 
     @cached_property
+    def targets(self) -> torch.Tensor:
+        """`(rows, I, J, K)` what decoders have to give: every image with mean 0 and spread 1 over the whole crop.
+
+        The encoder's own scale puts air far below tissue, and a decoder would learn nothing but air.
+        """
+        images = self.images[:, 0].float()
+        mean, spread = images.mean(dim=(1, 2, 3), keepdim=True), images.std(dim=(1, 2, 3), keepdim=True)
+        return (images - mean) / spread.clamp_min(1e-6)
+
+    @cached_property
     def row(self) -> torch.Tensor:
         """`(rows,)` a number no other image of the run has."""
         view = torch.arange(self.views, device=self.batch.case.device)

@@ -57,7 +57,7 @@ class Guided(nn.Module):
         tokens = scene.encoder.encode(hide(scene.images, hidden, self.shapes.grid)).tokens
         empty = each_view(scene, words == PAD)
         read = self.image_reads(tokens, each_view(scene, scene.reading.tokens), empty)
-        truth = patches_of(scene.images[:, 0], self.shapes.grid)
+        truth = patches_of(scene.targets, self.shapes.grid)
         weight = hidden.flatten(1)[:, :, None].float()
         voxels = masked_distance(self.voxels(read), truth, weight=weight, power=2)
         spoken = self.hidden_words(scene, words)

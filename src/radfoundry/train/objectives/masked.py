@@ -25,7 +25,7 @@ class Masked(nn.Module):
         """The mean difference over hidden voxels."""
         hidden = self.mask(scene)
         tokens = scene.encoder.encode(hide(scene.images, hidden, self.shapes.grid)).tokens
-        truth = patches_of(scene.images[:, 0], self.shapes.grid)
+        truth = patches_of(scene.targets, self.shapes.grid)
         weight = hidden.flatten(1)[:, :, None].to(truth.dtype)
         return {"loss": masked_distance(self.decoder(tokens), truth, weight=weight, power=self.power)}
 

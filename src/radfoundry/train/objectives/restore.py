@@ -29,7 +29,7 @@ class Restore(nn.Module):
     def forward(self, scene: Scene) -> Terms:
         """Mean squared difference between the rebuilt and the original image."""
         tokens = scene.encoder.encode(self.harmed(scene)).tokens
-        truth = patches_of(scene.images[:, 0], self.shapes.grid)
+        truth = patches_of(scene.targets, self.shapes.grid)
         return {"loss": masked_distance(self.decoder(tokens), truth, power=2)}
 
     def harmed(self, scene: Scene) -> torch.Tensor:

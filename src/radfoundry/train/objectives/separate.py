@@ -96,7 +96,7 @@ class Separate(nn.Module):
         if scene.views > 1 and not self.as_released:
             rows = torch.arange(len(structure), device=structure.device).reshape(-1, scene.views)
             swapped = structure[rows.roll(-1, dims=1).flatten()]
-        truth = patches_of(scene.images[:, 0], self.shapes.grid)
+        truth = patches_of(scene.targets, self.shapes.grid)
         return masked_distance(self.decode(swapped, style, scene.clean.tokens), truth)
 
     def decode(self, structure: torch.Tensor, style: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
@@ -122,7 +122,7 @@ class Separate(nn.Module):
             own = self.project(structure.mean(dim=1))
         terms = {"invariance": info_nce(gather(own), gather(again), temperature=0.5)}
         if self.judge is not None:
-            judged = looks_real(self.judge(scene.images)) + looks_made(self.judge(made.detach()))
+            judged = looks_real(self.judge(scene.targets[:, None])) + looks_made(self.judge(made.detach()))
             with frozen(self.judge):
                 fooled = looks_real(self.judge(made))
             terms["adversarial"] = 0.5 * judged + 0.2 * fooled

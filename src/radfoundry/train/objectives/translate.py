@@ -41,7 +41,7 @@ class Translate(nn.Module):
         else:
             tokens = scene.clean.tokens
         target = self.partner(scene)
-        truth = patches_of(scene.images[target][:, 0], self.shapes.grid)
+        truth = patches_of(scene.targets[target], self.shapes.grid)
         return {"loss": masked_distance(self.decode(tokens, scene, target), truth)}
 
     def partner(self, scene: Scene) -> torch.Tensor:

@@ -1,0 +1,110 @@
+"""The verb: from settings to a checkpoint that embeds, interrupted and gone on with, refused where it must be."""
+
+import json
+import signal
+
+import pytest
+import torch
+
+from radfoundry import config as settings
+from radfoundry import runs
+from radfoundry.nets import checkpoint
+from radfoundry.records import InputError
+from radfoundry.stages import pretrain
+from radfoundry.web import report
+
+torch.set_num_threads(1)
+SMALL = [
+    "batch=2", "crops.size=16", "crops.spacing_mm=[3,3]", "check_steps=0", "log_steps=1",
+    "objectives=[{name: masked, width: 16}, {name: contrast, width: 16, places: 4}]",
+]  # fmt: skip
+
+
+def asked(folder, *words):
+    return settings.load(pretrain.Config, None, [*SMALL, *words, f"to={folder}"])
+
+
+def test_a_run_gives_a_checkpoint_a_record_and_a_page(tmp_path):
+    run = pretrain.run(asked(tmp_path / "r", "steps=2", "check_steps=2", "check_patients=8"))
+    encoder = checkpoint.load(tmp_path / "r" / pretrain.ENCODER)
+    assert encoder.encode(torch.zeros(1, 1, 16, 16, 16)).pooled.shape[0] == 1
+    assert run.metrics["steps"].value == 2 and "probe-position" in run.metrics
+    page = report.write_report(tmp_path / "r").read_text()
+    assert "What can be read from the features" in page and "Nothing here was measured on real images" in page
+
+
+def test_the_same_command_gives_the_same_weights(tmp_path):
+    for name in "ab":
+        pretrain.run(asked(tmp_path / name, "steps=2"))
+    assert runs.differences(tmp_path / "a", tmp_path / "b") == []
+
+
+def test_an_interrupted_run_goes_on_and_ends_like_the_uninterrupted_one(tmp_path):
+    pretrain.run(asked(tmp_path / "whole", "steps=4"))
+
+    def interrupt(_what, done, _total, _line):
+        if done == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.run(asked(tmp_path / "parts", "steps=4"), progress=interrupt)
+    assert not (tmp_path / "parts" / runs.RECORD).exists()
+    pretrain.run(asked(tmp_path / "parts", "steps=4"))
+    assert runs.differences(tmp_path / "whole", tmp_path / "parts") == []
+    steps = [json.loads(line)["step"] for line in (tmp_path / "parts" / "log.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4]
+
+
+def test_a_checkpoint_can_be_learned_on_from(tmp_path):
+    pretrain.run(asked(tmp_path / "first", "steps=1"))
+    start = tmp_path / "first" / pretrain.ENCODER
+    pretrain.run(asked(tmp_path / "second", "steps=1", f"encoder={start}"))
+    first, second = (checkpoint.load(tmp_path / name / pretrain.ENCODER) for name in ("first", "second"))
+    assert checkpoint.fingerprint(first) != checkpoint.fingerprint(second)
+
+
+def test_time_bounds_a_run(tmp_path):
+    run = pretrain.run(asked(tmp_path / "r", "minutes=0.01"))
+    assert run.metrics["steps"].value >= 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "set steps=1000 or minutes=20"),
+        (["steps=1", "batch=3", "accumulate=2"], "set batch to a multiple of 2"),
+        (["steps=1", "crops.protocols=[T1w, T2]"], "unknown protocol 'T2'"),
+        (["steps=1", "objectives=[maskd]"], "did you mean 'masked'"),
+        (["steps=1", "encoder=intensity"], "cannot be pretrained"),
+        (["steps=1", "objectives=[align]"], "set reports=true"),
+        (["steps=1", "device=cuda"], "no device 'cuda' here"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_in_one_line(words, message, tmp_path):
+    if "device=cuda" in words and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match=message) as refused:
+        pretrain.run(asked(tmp_path / "r", *words))
+    assert "\n" not in str(refused.value) and not (tmp_path / "r" / runs.RECORD).exists()
+
+
+def test_a_finished_run_is_not_written_over(tmp_path):
+    pretrain.run(asked(tmp_path / "r", "steps=1"))
+    with pytest.raises(InputError, match="already exists"):
+        pretrain.run(asked(tmp_path / "r", "steps=1"))
+
+
+@pytest.mark.slow
+def test_two_processes_through_torchrun(tmp_path):
+    run = pretrain.run(asked(tmp_path / "r", "steps=2", "devices=2"))
+    assert run.metrics["steps"].value == 2
+    alone = pretrain.run(asked(tmp_path / "one", "steps=2"))
+    assert run.metrics["last-loss"].value == pytest.approx(alone.metrics["last-loss"].value, abs=1e-3)
+    checkpoint.load(tmp_path / "r" / pretrain.ENCODER)
+
+
+@pytest.mark.slow
+def test_reports_are_read(tmp_path):
+    words = ["steps=2", "reports=true", "objectives=[{name: align}, {name: concepts}]"]
+    run = pretrain.run(asked(tmp_path / "r", *words))
+    assert "last-align.found" in run.metrics and (tmp_path / "r" / pretrain.TOKENISER).is_file()
