@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from radfoundry import registry, runs
 from radfoundry.nets import weight_files
@@ -38,7 +37,7 @@ def save(encoder: Any, path: str | Path, *, builder: str, options: dict[str, Any
         "spec": json.dumps(dataclasses.asdict(encoder.spec)),
     }
     with runs.atomic(path) as partial:
-        save_file(weights, partial, metadata=about)
+        weight_files.write(weights, partial, about=about)
 
 
 def load(path: str | Path) -> Any:

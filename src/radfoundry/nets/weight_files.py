@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from radfoundry.records import InputError
 
@@ -195,3 +196,16 @@ def without_prefix(found: dict[str, torch.Tensor], *prefixes: str) -> dict[str, 
         if inside:
             return inside
     return found
+
+
+def write(weights: dict[str, torch.Tensor], path: Path, *, about: dict[str, str]) -> None:
+    """A safetensors file whose bytes depend on its content alone; the library orders its metadata by chance."""
+    save_file(weights, path, metadata=about)
+    with path.open("r+b") as handle:
+        size = int.from_bytes(handle.read(8), "little")
+        header = json.loads(handle.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:  # the same values in another order, so that they fit where they were
+            handle.seek(8)
+            handle.write(text.ljust(size))

@@ -134,7 +134,9 @@ def _train(config: Config, folder: Path, place: Place, progress: Callable[..., N
     from radfoundry.nets import embedding
     from radfoundry.train import learner, loop, scene
 
-    encoder = embedding.open_encoder(config.encoder).to(place.device)
+    encoder = embedding.open_encoder(config.encoder)
+    scene.require_trainable(encoder)
+    encoder.to(place.device)
     plan = crop_plan(config, encoder.spec)
     source = simulated(config, plan, encoder.spec.intensity, place)
     shapes = scene.shapes_of(encoder, plan.size, views=plan.views, protocols=len(plan.protocols), **facts_of(source))
@@ -288,7 +290,7 @@ def save_encoder(config: Config, encoder: Any, weights: dict[str, Any], path: Pa
     kept = dict(encoder.state_dict())
     kept.update(weights)
     fresh.load_state_dict({name: kept[name].to(value.dtype) for name, value in fresh.state_dict().items()})
-    name, options = config.encoder.name, config.encoder.options
+    name, options = config.encoder.name, getattr(encoder, "options", config.encoder.options)
     if name.endswith(".safetensors"):
         known = state.about(Path(name))
         name, options = known["builder"], json.loads(known["options"])

@@ -107,8 +107,8 @@ class Scene:
         return apart[:, first], apart[:, second]
 
 
-def shapes_of(encoder: Any, crop: int, **facts: int) -> Shapes:
-    """Encode one empty crop to see what comes out; refuses encoders these objectives cannot train."""
+def require_trainable(encoder: Any) -> None:
+    """Refuse what these objectives cannot train: encoders without weights, of pictures, or of several channels."""
     spec = encoder.spec
     if not isinstance(encoder, nn.Module) or spec.dimensions != 3 or spec.channels != 1:
         raise InputError(
@@ -116,6 +116,12 @@ def shapes_of(encoder: Any, crop: int, **facts: int) -> Shapes:
             remedy="choose a 3D encoder with weights and one channel (radfoundry list encoders)",
             finding="encoder",
         )
+
+
+def shapes_of(encoder: Any, crop: int, **facts: int) -> Shapes:
+    """Encode one empty crop to see what comes out; refuses encoders these objectives cannot train."""
+    require_trainable(encoder)
+    spec = encoder.spec
     device = next(encoder.parameters()).device
     with torch.no_grad():
         features = encoder.encode(torch.zeros(1, 1, crop, crop, crop, device=device))

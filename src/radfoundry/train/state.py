@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from radfoundry import runs
+from radfoundry.nets import weight_files
 from radfoundry.records import InputError
 from radfoundry.train.learner import Learner
 from radfoundry.train.optimiser import SlowAverage
@@ -59,7 +59,8 @@ def save(path: Path, trained: Trained, *, settings: str, write: bool = True) -> 
         return
     about = {"format": FORMAT, "settings": settings, "progress": json.dumps(vars(trained.at))}
     with runs.atomic(path) as partial:
-        save_file({name: value.cpu().contiguous().clone() for name, value in tensors.items()}, partial, metadata=about)
+        kept = {name: value.cpu().contiguous().clone() for name, value in tensors.items()}
+        weight_files.write(kept, partial, about=about)
 
 
 def load(path: Path, trained: Trained, *, settings: str) -> None:
