@@ -160,9 +160,9 @@ class VisionTransformer(nn.Module):
         self.patch_embed = nn.ModuleDict(
             {"proj": nn.Conv2d(layout.channels, width, layout.patch, layout.patch, bias=layout.patch_bias)}
         )
-        self.pos_embed = nn.Parameter(torch.randn(1, layout.places, width) * 0.02)
-        self.cls_token = nn.Parameter(torch.randn(1, 1, width) * 0.02) if layout.class_token else None
-        self.reg_token = nn.Parameter(torch.randn(1, layout.registers, width) * 0.02) if layout.registers else None
+        self.pos_embed = nn.Parameter(faint(1, layout.places, width))
+        self.cls_token = nn.Parameter(faint(1, 1, width)) if layout.class_token else None
+        self.reg_token = nn.Parameter(faint(1, layout.registers, width)) if layout.registers else None
         self.norm_pre = nn.LayerNorm(width, eps=layout.epsilon) if layout.norm_before else nn.Identity()
         self.blocks = nn.ModuleList(Block(layout) for _ in range(layout.depth))
         self.norm = nn.LayerNorm(width, eps=layout.epsilon)
@@ -196,6 +196,14 @@ class VisionTransformer(nn.Module):
         if self.reg_token is not None:
             ahead.append(self.reg_token)
         return torch.cat([*(part.expand(len(tokens), -1, -1) for part in ahead), tokens], dim=1)
+
+
+def faint(*shape: int) -> torch.Tensor:
+    """Small first values with a standard deviation of 0.02.
+
+    Uniform, because torch loads a second's worth of libraries to describe normal ones without memory.
+    """
+    return torch.empty(*shape).uniform_(-0.02 * math.sqrt(3), 0.02 * math.sqrt(3))
 
 
 def resized_positions(positions: torch.Tensor, known: tuple[int, int], wanted: tuple[int, int]) -> torch.Tensor:
