@@ -19,12 +19,16 @@ Thickness = float | Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Bone:
-    """A bone: its solid, how thick its cortex is in mm (one number, or a function of places), and its marrow."""
+    """A bone: its solid, how thick its cortex is in mm (one number, or a function of places), and its marrow.
+
+    `rind` is the solid whose surface the cortex follows, where that is not the bone's own: broken faces have none.
+    """
 
     name: str
     shape: Shape
     cortex_mm: Thickness = 1.2
     marrow: str = "yellow-marrow"
+    rind: Shape | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ def paint_bone(canvas: Canvas, bone: Bone) -> None:
     window, depth = found
     cortex = bone.cortex_mm if isinstance(bone.cortex_mm, float | int) else bone.cortex_mm(canvas.points(window))
     canvas.pour("bone", window, canvas.soft(depth), name=bone.name)
-    canvas.pour(bone.marrow, window, canvas.soft(depth + cortex))
+    skin = depth if bone.rind is None else torch.maximum(depth - cortex, bone.rind.distance(canvas.points(window)))
+    canvas.pour(bone.marrow, window, canvas.soft(skin + cortex))
 
 
 def break_bone(bone: Bone, plane: Break, severity: float) -> Bone:
@@ -64,7 +69,8 @@ def break_bone(bone: Bone, plane: Break, severity: float) -> Bone:
     step = 6.0 * max(0.0, severity - 0.2)
     shift = (plane.slip[0] * step, plane.slip[1] * step, plane.slip[2] * step)
     gap = 0.8 + 2.2 * severity
-    return replace(bone, shape=broken(bone.shape, plane.point_mm, plane.normal, shift_mm=shift, gap_mm=gap))
+    parts = broken(bone.shape, plane.point_mm, plane.normal, shift_mm=shift, gap_mm=gap)
+    return replace(bone, shape=parts, rind=broken(bone.shape, plane.point_mm, plane.normal, shift_mm=shift, gap_mm=-1))
 
 
 def bleed(canvas: Canvas, whole: Bone, plane: Break, severity: float, *, kind: str = "fracture") -> None:

@@ -146,16 +146,30 @@ def tibia() -> Shape:
     return union(stem, *spines, ellipsoid((1, 19, -36), (9, 8, 17)), blend_mm=4)
 
 
-def _bones(measures: Mapping[str, float], scale: float) -> dict[str, Bone]:
+def _spurred(bone: Shape, places: list[tuple[float, float, float]], severity: float) -> Shape:
+    """A bone with osteophytes: lips at its joint margins that grow with the wear."""
+    if not severity:
+        return bone
+    size = 1.5 + 4.5 * severity
+    return union(bone, *(ellipsoid(place, (size, 2.4 * size, 0.8 * size)) for place in places), blend_mm=3)
+
+
+def _bones(measures: Mapping[str, float], scale: float, worn: float) -> dict[str, Bone]:
     medial, lateral = (measures[f"{side}_joint_space_mm"] / scale for side in ("medial", "lateral"))
     lean = math.degrees(math.asin((lateral - medial) / (2 * CONTACT_MM)))
     under = (0.0, 0.0, -(medial + lateral) / 2)
     fibula = tube([(35, -23, -15), (34, -23, -30), (31, -19, -140)], [8, 6, 5.5])
     patella = cut(ellipsoid((2, 44.5, 33), (22, 11.5, 21)), half_space((2, 36.0, 33), (0, 1, 0)))
     return {
-        "femur": Bone("femur", femur(), shaft_cortex(2, 44, 120, thin_mm=1.0, thick_mm=5.5)),
+        "femur": Bone(
+            "femur",
+            _spurred(femur(), [(-34, -6, 11), (34, -8, 12)], worn),
+            shaft_cortex(2, 44, 120, thin_mm=1.0, thick_mm=5.5),
+        ),
         "tibia": Bone(
-            "tibia", moved(tibia(), under, turn_deg=(0, lean, 0)), shaft_cortex(2, -30, -100, thin_mm=1.1, thick_mm=5.0)
+            "tibia",
+            moved(_spurred(tibia(), [(-37, -4, -4), (37, -5, -5)], 0.9 * worn), under, turn_deg=(0, lean, 0)),
+            shaft_cortex(2, -30, -100, thin_mm=1.1, thick_mm=5.0),
         ),
         "fibula": Bone("fibula", moved(fibula, under, turn_deg=(0, lean, 0)), 1.6),
         "patella": Bone("patella", patella, 1.3),
@@ -170,7 +184,7 @@ def build(anatomy: Anatomy, *, spacing_mm: float) -> Body:
     canvas = stretched(CENTRE_MM, FIELD_MM, spacing_mm=spacing_mm, scale=scale)
     fascia = wrap(canvas, knee_soft.outline(), skin_mm=1.6, fat_mm=measures["fat_mm"])
     pack(canvas, knee_soft.muscles(), fascia, grow_mm=2.5, septum_mm=1.4)
-    parts = _bones(measures, scale)
+    parts = _bones(measures, scale, _severity(bad, "joint-narrowing"))
     knee_soft.paint_cords(canvas)
     knee_soft.paint_cavity(canvas, condyles(), severity=_severity(bad, "effusion"))
     knee_soft.paint_menisci(canvas, torn=_severity(bad, "meniscal-tear"))
@@ -220,11 +234,6 @@ def _paint_wear(canvas: Canvas, measures: Mapping[str, float], scale: float, sev
     if not severity:
         return
     gap = measures["medial_joint_space_mm"] / scale
-    spur = 1.0 + 5.0 * severity
-    for place, growth in (((-37, -4, -gap - 3), 1.0), ((-35, -4, 12), 1.0), ((37, -5, -8), 0.6), ((0, 34, 50), 0.5)):
-        size = spur * growth
-        bone = Bone("osteophyte", ellipsoid(place, (size * 1.1, size * 2.2, size * 0.9)), 0.8)
-        bones.paint_bone(canvas, bone)
     bones.harden(canvas, (-CONTACT_MM, -2, -gap - 2), (15, 18, 3 + 5 * severity), 0.45 * severity)
     bones.harden(canvas, (-CONTACT_MM, 0, 2), (13, 18, 3 + 5 * severity), 0.45 * severity)
     if severity > 0.6:
