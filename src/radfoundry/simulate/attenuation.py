@@ -36,6 +36,20 @@ DENSITY = MappingProxyType(
 )
 
 
+# Marrow in the body is fat and blood; a scanner of X-rays sees the trabeculae around it as well. Cancellous bone:
+# Schreiber 2011 (J Bone Joint Surg Am 93:1057), 78 to 160 HU from weak to sound vertebrae.
+TRABECULAR_HU = MappingProxyType({"yellow-marrow": 90.0, "red-marrow": 150.0, "marrow": 130.0, "marrow-oedema": 120.0})
+
+
+def unit_of(tissue: str) -> float:
+    """The Hounsfield unit of a tissue as an X-ray scanner sees it, marrow with its trabeculae.
+
+    >>> unit_of("muscle")
+    55
+    """
+    return TRABECULAR_HU.get(tissue, TISSUES[index(tissue)].hounsfield)
+
+
 @dataclass(frozen=True)
 class Spectrum:
     """What leaves the tube and is seen by the detector: energies in keV and their weights, which sum to 1."""
@@ -92,7 +106,7 @@ def material_maps(body: Body) -> torch.Tensor:
     """The body as `(3, I, J, K)`: how much of each voxel acts as adipose, soft tissue and cortical bone."""
     maps = torch.zeros(len(MATERIALS), *body.shape)
     for name, share in zip(body.tissues, body.fractions, strict=True):
-        for material, amount in enumerate(mixture(TISSUES[index(name)].hounsfield)):
+        for material, amount in enumerate(mixture(unit_of(name))):
             if amount:
                 maps[material] += share * amount
     return maps
@@ -144,7 +158,7 @@ def transmission(paths_mm: torch.Tensor, beam: Spectrum, *, materials: Sequence[
 
 def hounsfield(body: Body) -> torch.Tensor:
     """Hounsfield units `(I, J, K)`: every tissue's own, by share; what is missing to 1 is air."""
-    return AIR_HU + sum_of(body, [TISSUES[index(name)].hounsfield - AIR_HU for name in body.tissues])
+    return AIR_HU + sum_of(body, [unit_of(name) - AIR_HU for name in body.tissues])
 
 
 def sum_of(body: Body, values: Sequence[float]) -> torch.Tensor:
