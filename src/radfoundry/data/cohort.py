@@ -17,6 +17,9 @@ from radfoundry.volume import Volume
 SCHEMA = 1
 RECORD = "cohort.json"
 SPLITS = "splits.json"
+# Series labels that correct what was read: the sequence, the plane, whether to use
+# the series at all, and which input of a model it is to be.
+CORRECTIONS = ("sequence", "plane", "use", "use_reason", "slot")
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,12 @@ def open_cohort(path: str | Path) -> Cohort:
     _check_volumes(path, series_rows)
     labels = read_labels(path)
     splits = read_splits(path)
+    set_aside = sum(not values.get("use", True) for values in _of_series(labels).values())
     return Cohort(
         cases=_cases(path, series_rows, case_rows, labels),
         fingerprint=_whole_fingerprint(record["fingerprint"], labels, splits),
         splits={name: item["parts"] for name, item in splits.items()},
-        provenance={**record["provenance"], "images": record["fingerprint"]},
+        provenance={**record["provenance"], "images": record["fingerprint"], "set_aside": set_aside},
         path=str(path),
     )
 
@@ -132,8 +136,11 @@ def _cases(
 ) -> tuple[Case, ...]:
     pixels = StoredPixels(str(path))
     members: dict[str, list[Series]] = {}
+    given = _of_series(labels)
     for row in sorted(series_rows, key=lambda row: row["key"]):
-        members.setdefault(row["case"], []).append(_series(row, pixels))
+        corrections = given.get(row["key"], {})
+        if corrections.get("use", True):
+            members.setdefault(row["case"], []).append(_corrected(_series(row, pixels), corrections))
     cases = [
         Case(
             key=row["key"],
@@ -167,6 +174,12 @@ def _series(row: Mapping[str, Any], pixels: StoredPixels) -> Series:
     )
 
 
+def _corrected(series: Series, corrections: Mapping[str, Any]) -> Series:
+    """The series as a person corrected it: sequence and plane by label go before what the header rules said."""
+    changed = {name: str(corrections[name]) for name in ("sequence", "plane") if corrections.get(name)}
+    return replace(series, **changed) if changed else series
+
+
 def _with_labels(cases: Sequence[Case], labels: Sequence[Mapping[str, Any]]) -> list[Case]:
     """Patient labels, then case labels, then what all labelled series of a case agree on; the nearer one wins."""
     given: dict[tuple[str, str], dict[str, Any]] = {}
@@ -174,7 +187,10 @@ def _with_labels(cases: Sequence[Case], labels: Sequence[Mapping[str, Any]]) -> 
         given.setdefault((row["level"], row["key"]), {})[row["name"]] = json.loads(row["value"])
     labelled = []
     for case in cases:
-        of_series = [given.get(("series", series.key), {}) for series in case.series]
+        of_series = [
+            {name: value for name, value in given.get(("series", series.key), {}).items() if name not in CORRECTIONS}
+            for series in case.series
+        ]
         names = {name for values in of_series for name in values}
         agreed = {name: {json.dumps(values[name]) for values in of_series if name in values} for name in names}
         shared = {name: json.loads(next(iter(values))) for name, values in agreed.items() if len(values) == 1}
@@ -203,9 +219,13 @@ def _with_priors(cases: Sequence[Case]) -> tuple[Case, ...]:
 
 
 def series_labels(path: str | Path) -> dict[str, dict[str, Any]]:
-    """Labels given to single series: series key -> name -> value."""
+    """Labels given to single series: series key -> name -> value. Those of CORRECTIONS change the series itself."""
+    return _of_series(read_labels(path))
+
+
+def _of_series(labels: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for row in read_labels(path):
+    for row in labels:
         if row["level"] == "series":
             found.setdefault(row["key"], {})[row["name"]] = json.loads(row["value"])
     return found

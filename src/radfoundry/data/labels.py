@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from radfoundry.data.cohort import read_labels, read_record
+from radfoundry.data.cohort import CORRECTIONS, read_labels, read_record
 from radfoundry.data.cohort_tables import read_table, write_table
 from radfoundry.data.identity import stem_of
 from radfoundry.data.pseudonyms import Pseudonyms, default_key_file, open_key
@@ -46,10 +46,12 @@ def label(
     Rows are matched by `key_column` (by default the column named like one, else the first): pseudonyms of the
     cohort, or your own identifiers (PatientID, study or series UID, file name), which are passed through the
     cohort's key. Each column becomes booleans, whole numbers, numbers or text; empty cells and NA stay missing.
-    All of it is taken or nothing: refused are rows that nobody in the cohort answers to (unless `allow_missing`),
-    one key with two values, a value that contradicts an earlier label, and names that fit several files. In a
-    pseudonymised cohort columns that look like names or dates of people are left out. Gives what was done:
-    `columns` (name: type), `labelled` (how many keys), `unknown`, `left out`, `notes`.
+    Columns `sequence`, `plane`, `slot` and `use` of a series table correct the series themselves (`use` false sets
+    one aside, `use_reason` says why) and may be corrected again. All of it is taken or nothing: refused are rows that
+    nobody in the cohort answers to (unless `allow_missing`), one key with two values, a value that contradicts an
+    earlier label, and names that fit several files. In a pseudonymised cohort columns that look like names or dates
+    of people are left out. Gives what was done: `columns` (name: type), `labelled` (how many keys), `unknown`,
+    `left out`, `notes`.
     """
     if on not in LEVELS:
         raise InputError(f"cannot label {on!r}", remedy=f"choose one of {', '.join(LEVELS)}")
@@ -261,7 +263,7 @@ def _keep(cohort: str | Path, on: str, typed: Mapping[str, tuple[str, Mapping[st
             )
         for key, value in values.items():
             place, text = (on, key, name), json.dumps(value)
-            if place in kept and kept[place]["value"] != text:
+            if place in kept and kept[place]["value"] != text and not (on == "series" and name in CORRECTIONS):
                 raise InputError(
                     f"{name} of {on} {key} is {kept[place]['value']} in the cohort and {text} here",
                     where=where,

@@ -103,7 +103,42 @@ def _thumbnails(block: Mapping[str, Any], _small: SmallPrint, where: str, folder
     }
 
 
-BODIES = {"text": _text, "facts": _facts, "table": _table, "claims": _claims, "thumbnails": _thumbnails}
+def _series(block: Mapping[str, Any], _small: SmallPrint, where: str, folder: Path) -> dict[str, Any]:
+    """Cards of image series to look through, filter and correct; flagged ones first."""
+    ranks = {"leave out": 0, "review": 1, "good": 2}
+    rows = [
+        {
+            "key": str(row["key"]),
+            "picture": picture(folder, row["png"], where=where) if row["png"] else "",
+            "caption": str(row["caption"]),
+            "sequence": str(row["sequence"] or "unknown"),
+            "verdict": str(row["verdict"]),
+            "reasons": [str(reason) for reason in row["reasons"]],
+            "rank": f"{ranks[row['verdict']]}-{place:06d}",
+        }
+        for place, row in enumerate(block["rows"])
+    ]
+    rows.sort(key=lambda row: row["rank"])
+    found = {row["sequence"] for row in rows}
+    choices = sorted({*map(str, block["choices"]), *found})
+    present = [verdict for verdict in ranks if any(row["verdict"] == verdict for row in rows)]
+    return {
+        "rows": rows,
+        "verdicts": present,
+        "sequences": sorted(found),
+        "choices": choices,
+        "command": str(block["command"]),
+    }
+
+
+BODIES = {
+    "text": _text,
+    "facts": _facts,
+    "table": _table,
+    "claims": _claims,
+    "thumbnails": _thumbnails,
+    "series": _series,
+}
 
 
 def _drawn(block: Mapping[str, Any], small: SmallPrint, name: str) -> dict[str, Any]:

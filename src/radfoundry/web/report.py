@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PAGE = "report.html"
 BLOCKS = "blocks.json"
+SCRIPTS = ("sort.js", "series.js")
 # What a setting is called that says what a run was about, most telling first.
 TELLING = ("recipe", "task", "name", "encoder", "objective")
 
@@ -93,9 +94,9 @@ def _render(
 
 
 def render(template: str, **values: Any) -> str:
-    """A template as a page. Its policy lets the page load nothing and run nothing but its own sorting script."""
+    """A template as a page. Its policy lets the page load nothing and run nothing but its own scripts."""
     environment = _environment()
-    script = environment.get_template("sort.js").render()
+    script = "".join(environment.get_template(name).render() for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     text = environment.get_template(template).render(**values, script=script, script_digest=digest)
     return text.rstrip() + "\n"
