@@ -11,6 +11,7 @@ from radfoundry import runs
 from radfoundry.nets import checkpoint
 from radfoundry.records import InputError
 from radfoundry.stages import pretrain
+from radfoundry.train import forecast, loop
 from radfoundry.web import report
 
 torch.set_num_threads(1)
@@ -30,7 +31,7 @@ def test_a_run_gives_a_checkpoint_a_record_and_a_page(tmp_path):
     assert encoder.encode(torch.zeros(1, 1, 16, 16, 16)).pooled.shape[0] == 1
     assert run.metrics["steps"].value == 2 and "probe-position" in run.metrics
     page = report.write_report(tmp_path / "r").read_text()
-    assert "What can be read from the features" in page and "Nothing here was measured on real images" in page
+    assert "What can be read from the features" in page and "nothing here was measured on real ones" in page
 
 
 def test_the_same_command_gives_the_same_weights(tmp_path):
@@ -86,6 +87,23 @@ def test_settings_that_cannot_work_are_refused_in_one_line(words, message, tmp_p
     with pytest.raises(InputError, match=message) as refused:
         pretrain.run(asked(tmp_path / "r", *words))
     assert "\n" not in str(refused.value) and not (tmp_path / "r" / runs.RECORD).exists()
+
+
+def test_the_forecast_says_time_memory_and_disk_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = pretrain.forecast(asked(tmp_path / "r", "steps=100"))
+    assert "s a step of 2 patients on cpu" in lines[0] and "about 100 steps, 200 patients" in lines[1]
+    assert "GB of memory" in lines[2] and "MB of disk" in lines[2]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_shorten_the_forecast_until_the_encoder_is_the_limit():
+    found = forecast.Trial(step_seconds=1.0, data_share=0.75, memory_bytes=10**9, state_bytes=10**6)
+    said = [forecast.spoken(found, loop.Plan(steps=60, workers=n), patients=8, device="cpu") for n in (0, 1, 3)]
+    assert "1.00 s a step" in said[0][0] and "75% of it waiting" in said[0][0] and "set workers=3" in said[0][-1]
+    assert "0.75 s a step" in said[1][0] and "0.25 s a step" in said[2][0] and "0% of it waiting" in said[2][0]
+    by_time = forecast.spoken(found, loop.Plan(minutes=10), patients=8, device="cpu")
+    assert "about 600 steps, 4800 patients, 10 min" in by_time[1]
 
 
 def test_a_finished_run_is_not_written_over(tmp_path):

@@ -119,6 +119,8 @@ def check(what: str, words: tuple[str, ...], scale: str, as_json: bool) -> None:
         source, overrides = read_words(words)
         config = settings.load(stage.Config, source, overrides, where=f"{what} settings")
         lines = [f"{key}: {value}" for key, value in config.model_dump(mode="json").items()]
+        forecast_of = getattr(stage, "forecast", None)
+        lines += forecast_of(config) if forecast_of is not None else []
     else:
         from radfoundry.recipes import forecast, runner
 

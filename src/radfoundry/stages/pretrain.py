@@ -18,6 +18,7 @@ from radfoundry.records import Estimate, InputError, Run
 
 if TYPE_CHECKING:
     from radfoundry.train.checks import Checks
+    from radfoundry.train.learner import Learner
     from radfoundry.train.loop import Course
     from radfoundry.train.processes import Place
 
@@ -48,6 +49,9 @@ class Config(Settings):
         default=[Component(name="contrast"), Component(name="masked"), Component(name="translate")],
         description="objectives with weight and options (radfoundry list objectives)",
     )
+    cohort: str | None = Field(default=None, description="cohort folder to learn from beside simulated patients")
+    simulated: float = Field(default=0.5, ge=0, le=1, description="with a cohort: share of batches that are simulated")
+    split: str | None = Field(default=None, description="named split of the cohort; its part train is learned from")
     crops: Crops = Field(default=Crops(), description="size, spacing_mm, views, protocols, lesion_rate")
     batch: int = Field(default=16, ge=1, description="patients a step, all processes together")
     accumulate: int = Field(default=1, ge=1, description="micro-batches a step is cut into")
@@ -82,8 +86,7 @@ def run(config: Config, *, progress: Callable[..., None] | None = None) -> Run:
     """
     from radfoundry.train import processes
 
-    if config.steps is None and config.minutes is None:
-        raise InputError("how long to train is not said", where="pretrain", remedy="set steps=1000 or minutes=20")
+    require_budget(config)
     folder = folder_of(config)
     if config.devices > 1 and "WORLD_SIZE" not in os.environ:
         _launch(config, folder)
@@ -91,6 +94,12 @@ def run(config: Config, *, progress: Callable[..., None] | None = None) -> Run:
     with processes.joined(config.device) as place:
         course, checks = _train(config, folder, place, progress)
         return _finish(config, folder, course, checks)
+
+
+def require_budget(config: Config) -> None:
+    """Refuse a run without an end."""
+    if config.steps is None and config.minutes is None:
+        raise InputError("how long to train is not said", where="pretrain", remedy="set steps=1000 or minutes=20")
 
 
 def folder_of(config: Config) -> Path:
@@ -131,30 +140,49 @@ def fingerprint(config: Config) -> str:
 
 
 def _train(config: Config, folder: Path, place: Place, progress: Callable[..., None] | None) -> tuple[Course, Checks]:
+    from radfoundry.train import loop
+
+    model, data = build(config, place)
+    course = loop.begin(model, loop_plan(config, place), place=place, folder=folder, settings=fingerprint(config))
+    if data.tokeniser is not None and place.first:
+        data.tokeniser.save(folder / TOKENISER)
+    checks = held_out(config, data, course)
+    return loop.run(course, data.source, check=checks, progress=progress), checks
+
+
+def build(config: Config, place: Place) -> tuple[Learner, Data]:
+    """The encoder with its objectives, and what it learns from."""
     from radfoundry.nets import embedding
-    from radfoundry.train import learner, loop, scene
+    from radfoundry.train import learner, scene
 
     encoder = embedding.open_encoder(config.encoder)
     scene.require_trainable(encoder)
     encoder.to(place.device)
     plan = crop_plan(config, encoder.spec)
-    source = simulated(config, plan, encoder.spec.intensity, place)
-    shapes = scene.shapes_of(encoder, plan.size, views=plan.views, protocols=len(plan.protocols), **facts_of(source))
-    model = learner.build(encoder, shapes, config.objectives, seed=config.seed)
-    course = loop.begin(model, loop_plan(config, place), place=place, folder=folder, settings=fingerprint(config))
-    if source.tokeniser is not None and place.first:
-        source.tokeniser.save(folder / TOKENISER)
-    checks = held_out(config, source, course)
-    return loop.run(course, source, check=checks, progress=progress), checks
+    data = data_of(config, plan, encoder.spec, place)
+    shapes = scene.shapes_of(encoder, plan.size, views=plan.views, protocols=len(plan.protocols), **facts_of(data))
+    return learner.build(encoder, shapes, config.objectives, seed=config.seed), data
 
 
-def held_out(config: Config, source: Any, course: Course) -> Checks:
-    """Live checks on patients of another seed; a new run is asked once before it learns."""
+def forecast(config: Config) -> list[str]:
+    """What the run will take here, from a trial of a few steps; nothing is written."""
+    from radfoundry.train import forecast as forecasts
+    from radfoundry.train import processes
+
+    require_budget(config)
+    with processes.joined(config.device) as place:
+        model, data = build(config, place)
+        plan = loop_plan(config, place)
+        found = forecasts.trial(model, data.source, plan, place=place)
+    return forecasts.spoken(found, plan, patients=config.batch, device=place.device)
+
+
+def held_out(config: Config, data: Data, course: Course) -> Checks:
+    """Live checks on simulated patients of another seed; a new run is asked once before it learns."""
     from radfoundry.train import checks, processes
 
-    apart = dataclasses.replace(
-        source, seed=config.seed + checks.HELD_OUT_SEED, size=8, place=processes.Place(device=course.place.device)
-    )
+    alone = processes.Place(device=course.place.device)
+    apart = dataclasses.replace(data.simulated, seed=config.seed + checks.HELD_OUT_SEED, size=8, place=alone)
     made = checks.prepare(
         apart,
         patients=config.check_patients,
@@ -162,19 +190,25 @@ def held_out(config: Config, source: Any, course: Course) -> Checks:
         stop_on=config.stop_on,
         patience=config.patience,
     )
+    if data.shelf is not None and len(data.shelf.sites) > 1 and config.check_steps:
+        from radfoundry.train.cohort_source import FromCohort
+
+        crops = FromCohort(data.shelf, 8, 1, config.seed + checks.HELD_OUT_SEED, alone)
+        made.of_cohort = [crops.batch(step) for step in range(-(-config.check_patients // 8))]
+        made.chance_site = data.shelf.largest_site
     made.resume(course.folder, up_to=course.at.step)
     if not made.history and course.at.step == 0:
         made(0, course)
     return made
 
 
-def facts_of(source: Any) -> dict[str, int]:
-    """How many tokens, findings and measures of quality a source's batches carry."""
+def facts_of(data: Data) -> dict[str, int]:
+    """How many tokens, findings and measures of quality the batches carry."""
     from radfoundry.train import reports, sources
 
     facts = {"quality": len(sources.QUALITY)}
-    if source.tokeniser is not None:
-        facts |= {"vocabulary": source.tokeniser.size, "text_width": TEXT_WIDTH, "findings": len(reports.FINDINGS)}
+    if data.tokeniser is not None:
+        facts |= {"vocabulary": data.tokeniser.size, "text_width": TEXT_WIDTH, "findings": len(reports.FINDINGS)}
     return facts
 
 
@@ -210,8 +244,18 @@ def crop_plan(config: Config, spec: Any) -> Any:
     )
 
 
-def simulated(config: Config, plan: Any, intensity: str, place: Place) -> Any:
-    """The endless source of simulated crops, this process's share of every batch."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Data:
+    """What a run learns from: the source of its batches, its simulator, its cohort if any, and who reads reports."""
+
+    source: Any
+    simulated: Any
+    shelf: Any = None
+    tokeniser: Any = None
+
+
+def data_of(config: Config, plan: Any, spec: Any, place: Place) -> Data:
+    """The simulator, the cohort, or both mixed, with this process's share of every batch."""
     from radfoundry.train import reports
     from radfoundry.train.sources import Simulated
 
@@ -223,17 +267,39 @@ def simulated(config: Config, plan: Any, intensity: str, place: Place) -> Any:
             remedy=f"set batch to a multiple of {place.world * config.accumulate}",
         )
     device = place.device if config.workers == 0 else "cpu"
-    tokeniser = reports.learned_tokeniser(plan, seed=config.seed) if config.reports else None
-    return Simulated(plan, share, config.seed, intensity, place, device, tokeniser)
+    simulated = Simulated(plan, share, config.seed, spec.intensity, place, device)
+    if config.cohort is not None:
+        return _with_cohort(config, simulated, spec)
+    if config.reports:
+        simulated = dataclasses.replace(simulated, tokeniser=reports.learned_tokeniser(plan, seed=config.seed))
+    return Data(simulated, simulated, tokeniser=simulated.tokeniser)
+
+
+def _with_cohort(config: Config, simulated: Any, spec: Any) -> Data:
+    from radfoundry.data import cohort as cohorts
+    from radfoundry.train import cohort_source
+
+    cohort = cohorts.open_cohort(str(config.cohort))
+    if config.split is not None:
+        cohort = cohort.part(config.split, "train")
+    tokeniser = cohort_source.reports_tokeniser(cohort) if config.reports else None
+    plan = simulated.plan
+    shelf = cohort_source.shelve(cohort, spec, crop=plan.size, protocols=plan.protocols, tokeniser=tokeniser)
+    simulated = dataclasses.replace(simulated, tokeniser=tokeniser)
+    real = cohort_source.FromCohort(shelf, simulated.size, plan.views, config.seed, simulated.place)
+    source = real if config.simulated == 0 else cohort_source.Mixed(simulated, real, config.simulated, config.seed)
+    return Data(source, simulated, shelf, tokeniser)
 
 
 def _finish(config: Config, folder: Path, course: Course, checks: Checks) -> Run:
     """The slow average as the result, its log, a report's content and a record of the run."""
+    from radfoundry.train import state
+
     weights = {name: _whole(value) for name, value in (checks.best_weights or course.trained.average.weights).items()}
     if not course.place.first:
         return Run(str(folder), "pretrain", {}, config.seed)
     writer = runs.RunWriter(folder=folder)
-    save_encoder(config, course.learner.encoder, weights, folder / ENCODER)
+    state.save_encoder(config.encoder, course.learner.encoder, weights, folder / ENCODER)
     writer.metrics["steps"] = Estimate(course.at.step, course.at.step, course.at.step, note="a count, exact")
     for name, value in (course.history[-1]["terms"] if course.history else {}).items():
         writer.metrics[f"last-{name}"] = Estimate(value, method="mean of the last steps", note="one run, one seed")
@@ -245,6 +311,10 @@ def _finish(config: Config, folder: Path, course: Course, checks: Checks) -> Run
         writer.notes.append(f"{course.at.skipped} steps moved nothing: their gradient was not finite")
     if course.stopped:
         writer.notes.append(f"stopped early: {course.stopped}")
+    if config.cohort is not None:
+        from radfoundry.data import cohort as cohorts
+
+        writer.inputs["cohort"] = cohorts.open_cohort(config.cohort).fingerprint
     _write_blocks(config, folder, course, checks)
     writer.unstable |= {"log.jsonl", "checks.jsonl", "state.safetensors", "blocks.json", "losses.png", "probes.png"}
     return runs.finish(writer, "pretrain", config.model_dump(mode="json", exclude={"to"}), seed=config.seed)
@@ -255,19 +325,15 @@ def _write_blocks(config: Config, folder: Path, course: Course, checks: Checks) 
     from radfoundry.train import curves
 
     named = ", ".join(part.name for part in config.objectives)
-    minutes = course.at.seconds / 60
-    seen = course.at.step * config.batch
-    last = course.history[-1] if course.history else {}
+    kind = "simulated patients" if config.cohort is None else "samples"
     said = (
-        f"The encoder {config.encoder.name} learned {course.at.step} steps ({minutes:.1f} minutes on "
-        f"{course.place.device}) from {seen} simulated patients, by {named}. Nothing here was measured on real images."
+        f"The encoder {config.encoder.name} learned {course.at.step} steps ({course.at.seconds / 60:.1f} minutes on "
+        f"{course.place.device}) from {course.at.step * config.batch} {kind}, by {named}. The checks below were made "
+        "on simulated patients; nothing here was measured on real ones."
     )
     paragraphs = [said, *(f"Alarm, {name}: {text}." for name, text in checks.alarms.items())]
     blocks: list[dict[str, Any]] = [{"kind": "text", "title": "Summary", "paragraphs": paragraphs}]
-    if last:
-        speed = f"{last['steps_per_second'] * config.batch:.1f} patients a second"
-        waiting = f"{last['waiting_share']:.0%} of the time waiting for data"
-        blocks.append({"kind": "facts", "title": "Speed", "items": [["last steps", f"{speed}, {waiting}"]]})
+    blocks += curves.speed(course.history, batch=config.batch)
     example = checks.held_out[0] if checks.held_out else None
     blocks += curves.blocks(course.history, checks.history, example, folder)
     runs.write_json(folder / "blocks.json", blocks)
@@ -277,22 +343,3 @@ def _whole(value: Any) -> Any:
     from radfoundry.train.state import whole
 
     return whole(value).cpu()
-
-
-def save_encoder(config: Config, encoder: Any, weights: dict[str, Any], path: Path) -> None:
-    """A checkpoint of the encoder with other weights than it has now, under the builder it was made by."""
-    import json
-
-    from radfoundry.nets import checkpoint, embedding
-    from radfoundry.train import state
-
-    fresh = embedding.open_encoder(config.encoder).cpu()
-    kept = dict(encoder.state_dict())
-    kept.update(weights)
-    fresh.load_state_dict({name: kept[name].to(value.dtype) for name, value in fresh.state_dict().items()})
-    name, options = config.encoder.name, getattr(encoder, "options", config.encoder.options)
-    if name.endswith(".safetensors"):
-        known = state.about(Path(name))
-        name, options = known["builder"], json.loads(known["options"])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    checkpoint.save(fresh.eval(), path, builder=name, options=options)

@@ -33,13 +33,15 @@ class Checks:
 
     every: steps between checks, 0 for none · stop_on: the probe whose failing to improve ends the run · patience:
     checks without improvement until then. `best` is where the probe was best, `best_weights` the encoder's slow
-    average then.
+    average then. of_cohort: crops of the cohort that is learned from, asked for the site only, which
+    guessing would name rightly in `chance_site`.
     """
 
     held_out: list[Batch]
     every: int
     stop_on: str | None = None
     patience: int = 5
+    of_cohort: list[Batch] = field(default_factory=list)
     chance_site: float = 0.5
     history: list[dict[str, Any]] = field(default_factory=list)
     best_step: int = 0
@@ -66,7 +68,12 @@ class Checks:
     def ask(self, course: Course) -> dict[str, Estimate]:
         """The measures of the encoder as it is now."""
         with torch.no_grad(), _whole(course.learner):
-            return probes.measures(embed(course.learner.encoder, self.held_out))
+            found = probes.measures(embed(course.learner.encoder, self.held_out))
+            if self.of_cohort:
+                seen = embed(course.learner.encoder, self.of_cohort)
+                site = seen.site if seen.site is not None else torch.zeros(len(seen.features))
+                found["site"] = probes.named_rightly(seen.features[:, :1], site[:, None])
+            return found
 
     def stale(self, step: int, value: float, course: Course) -> bool:
         """Note an improvement; say whether there has been none for too long."""

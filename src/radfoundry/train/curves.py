@@ -43,6 +43,17 @@ def blocks(
     return made
 
 
+def speed(history: Sequence[Mapping[str, Any]], *, batch: int) -> list[Block]:
+    """How fast the last steps were and how much of them was waiting."""
+    if not history:
+        return []
+    last = history[-1]
+    text = (
+        f"{last['steps_per_second'] * batch:.1f} patients a second, {last['waiting_share']:.0%} of it waiting for data"
+    )
+    return [{"kind": "facts", "title": "Speed", "items": [["last steps", text]]}]
+
+
 def _pictures(title: str, png: str, caption: str) -> Block:
     return {"kind": "thumbnails", "title": title, "images": [{"png": png, "caption": caption}]}
 

@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from radfoundry import runs
-from radfoundry.nets import weight_files
+from radfoundry.config import Component
+from radfoundry.nets import checkpoint, embedding, weight_files
 from radfoundry.records import InputError
 from radfoundry.train.learner import Learner
 from radfoundry.train.optimiser import SlowAverage
@@ -118,3 +119,19 @@ def about(path: Path) -> dict[str, Any]:
     """What is written in the head of a safetensors file."""
     with safe_open(path, framework="pt") as handle:
         return dict(handle.metadata() or {})
+
+
+def save_encoder(component: Component, encoder: Any, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """A checkpoint of the encoder with other weights than it has now, under the builder it was made by.
+
+    component: the setting that named the encoder, a registry name or the checkpoint it began from.
+    """
+    fresh = embedding.open_encoder(component).cpu()
+    kept = {**encoder.state_dict(), **weights}
+    fresh.load_state_dict({name: kept[name].to(value.dtype) for name, value in fresh.state_dict().items()})
+    name, options = component.name, getattr(encoder, "options", component.options)
+    if name.endswith(".safetensors"):
+        known = about(Path(name))
+        name, options = known["builder"], json.loads(known["options"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(fresh.eval(), path, builder=name, options=options)

@@ -23,7 +23,7 @@ class Translate(nn.Module):
     def __init__(self, shapes: Shapes, *, width: int, mask_ratio: float) -> None:
         super().__init__()
         self.shapes, self.mask_ratio = shapes, mask_ratio
-        self.wanted = nn.Embedding(max(1, shapes.protocols), shapes.width)
+        self.wanted = nn.Embedding(shapes.protocols + 1, shapes.width)  # the last for sequences not known
         self.settings = nn.Linear(SETTINGS, shapes.width)
         self.mix = nn.Sequential(nn.LayerNorm(shapes.width), nn.Linear(shapes.width, width))
         self.decoder = nn.Sequential(
@@ -51,7 +51,7 @@ class Translate(nn.Module):
 
     def decode(self, tokens: torch.Tensor, scene: Scene, target: torch.Tensor) -> torch.Tensor:
         """`(rows, places, voxels)` of the wanted sequence; its settings stretch and shift the decoder's units."""
-        asked = self.wanted(flat(scene.batch.protocol)[target].long())
+        asked = self.wanted(flat(scene.batch.protocol)[target].long() % self.wanted.num_embeddings)
         asked = asked + self.settings(standard(flat(scene.batch.settings)[target]))
         stretch, shift = self.tune(asked)[:, None].chunk(2, dim=-1)
         return self.decoder(self.mix(tokens) * (1 + stretch) + shift)
