@@ -37,6 +37,14 @@ def test_finite_with_finite_gradients(name):
 
 
 @pytest.mark.parametrize("name", PAIR_LOSSES)
+def test_half_precision_around_a_loss_changes_nothing_in_it(name):
+    first, second = rows(seed=1), rows(seed=2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = PAIR_LOSSES[name](first, second)
+    assert torch.equal(inside, PAIR_LOSSES[name](first, second))
+
+
+@pytest.mark.parametrize("name", PAIR_LOSSES)
 def test_the_order_of_rows_does_not_matter(name):
     order = torch.tensor([3, 1, 5, 0, 2, 4])
     one, other = rows(seed=1), rows(seed=2)

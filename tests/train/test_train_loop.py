@@ -104,3 +104,10 @@ def test_worker_processes_change_nothing_but_the_waiting(tmp_path):
     here = course_in(tmp_path / "here", steps=2)
     ahead = course_in(tmp_path / "ahead", steps=2, workers=1)
     assert [line["terms"] for line in here.history] == [line["terms"] for line in ahead.history]
+
+
+def test_half_precision_learns_nearly_the_same(tmp_path):
+    full = course_in(tmp_path / "full", steps=3)
+    half = course_in(tmp_path / "half", steps=3, precision="bf16")
+    assert half.history[-1]["terms"]["loss"] == pytest.approx(full.history[-1]["terms"]["loss"], rel=0.1)
+    assert all(weight.dtype == torch.float32 for weight in half.learner.parameters())

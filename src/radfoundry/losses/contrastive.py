@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import log_softmax, logsigmoid, normalize
 
+from radfoundry.losses.precision import full_precision
 from radfoundry.records import InputError
 
 
+@full_precision
 def info_nce(
     first: torch.Tensor,
     second: torch.Tensor,
@@ -47,6 +49,7 @@ def shares(weights: torch.Tensor, *, dim: int) -> torch.Tensor:
     return weights / total
 
 
+@full_precision
 def sigmoid_pairs(
     first: torch.Tensor,
     second: torch.Tensor,
@@ -66,6 +69,7 @@ def sigmoid_pairs(
     return -logsigmoid(sign * logits).sum(dim=1).mean()
 
 
+@full_precision
 def region_concepts(
     patches: torch.Tensor,
     concepts: torch.Tensor,

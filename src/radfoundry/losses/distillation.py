@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import kl_div, log_softmax, normalize, softmax
 
+from radfoundry.losses.precision import full_precision
 from radfoundry.records import InputError
 
 
@@ -23,6 +24,7 @@ def cross_entropy(
     return (cost * counted).sum() / counted.sum().clamp_min(1e-6)
 
 
+@full_precision
 @torch.no_grad()
 def sinkhorn(logits: torch.Tensor, *, temperature: float = 0.05, iterations: int = 3) -> torch.Tensor:
     """Shares `(B, K)` of prototypes for every row, such that over the batch every prototype is used alike.
@@ -37,6 +39,7 @@ def sinkhorn(logits: torch.Tensor, *, temperature: float = 0.05, iterations: int
     return table
 
 
+@full_precision
 def koleo(rows: torch.Tensor) -> torch.Tensor:
     """Minus the mean log distance of every row to its nearest neighbour on the unit sphere: pushes rows apart.
 
@@ -59,6 +62,7 @@ def similarity_shares(rows: torch.Tensor, temperature: float) -> torch.Tensor:
     return log_softmax(likeness[other].reshape(len(unit), -1), dim=1)
 
 
+@full_precision
 def relational(
     student: torch.Tensor, teacher: torch.Tensor, *, temperature: float = 0.1, as_released: bool = False
 ) -> torch.Tensor:
@@ -76,6 +80,7 @@ def relational(
     return kl_div(ours, theirs, log_target=True, reduction="batchmean")
 
 
+@full_precision
 def likeness_kept(changed: torch.Tensor, original: torch.Tensor, *, temperature: float = 0.07) -> torch.Tensor:
     """Cross-entropy between who is alike before and after a change of resolution; the original teaches.
 
@@ -86,6 +91,7 @@ def likeness_kept(changed: torch.Tensor, original: torch.Tensor, *, temperature:
     return -(target * similarity_shares(changed, temperature)).sum(dim=1).mean()
 
 
+@full_precision
 def finding_similarity(
     images: torch.Tensor, texts: torch.Tensor, *, high: float = 0.75, low: float = 0.25
 ) -> torch.Tensor:

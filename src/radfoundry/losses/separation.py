@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.nn.functional import softplus
 
+from radfoundry.losses.precision import full_precision
 from radfoundry.records import InputError
 
 
@@ -30,6 +31,7 @@ class _Reverse(torch.autograd.Function):
         return -ctx.strength * gradients[0], None
 
 
+@full_precision
 def cross_covariance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Mean squared correlation between every column of one set of features and every column of the other.
 

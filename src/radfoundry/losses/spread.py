@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import normalize
 
+from radfoundry.losses.precision import full_precision
 from radfoundry.records import InputError
 
 
+@full_precision
 def alignment(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Mean squared distance on the unit sphere between partners: 0 when they coincide, 2 when unrelated.
 
@@ -16,6 +18,7 @@ def alignment(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return (normalize(first.float(), dim=1) - normalize(second.float(), dim=1)).square().sum(dim=1).mean()
 
 
+@full_precision
 def uniformity(rows: torch.Tensor) -> torch.Tensor:
     """Log of the mean heat between different rows on the unit sphere: 0 when all coincide, lower the more spread.
 
@@ -28,6 +31,7 @@ def uniformity(rows: torch.Tensor) -> torch.Tensor:
     return (apart * -2).exp().mean().log()
 
 
+@full_precision
 def effective_rank(rows: torch.Tensor) -> torch.Tensor:
     """How many directions features use: the exponential of the entropy of their singular values.
 

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from radfoundry.losses.distillation import cross_entropy, koleo, sinkhorn
+from radfoundry.losses.precision import full_precision
 from radfoundry.records import InputError
 from radfoundry.train import draws
 from radfoundry.train.objectives.masked import block_mask, hide
@@ -30,7 +31,13 @@ class Prototypes(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """`(…, incoming)` to cosines `(…, count)`."""
-        return normalize(self.bottleneck(features).float(), dim=-1) @ normalize(self.prototypes.float(), dim=-1).T
+        return cosines(self.bottleneck(features), self.prototypes)
+
+
+@full_precision
+def cosines(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """`(…, D)` and `(K, D)` to `(…, K)`."""
+    return normalize(rows.float(), dim=-1) @ normalize(columns.float(), dim=-1).T
 
 
 class Distil(nn.Module):
