@@ -45,6 +45,12 @@ def test_every_shipped_recipe_is_valid_at_every_scale(name, scale):
     assert any(line.startswith("expect") for line in lines) and any(line.startswith("control") for line in lines)
 
 
+def test_a_simulated_cohort_may_be_asked_for_with_options():
+    recipe = runner.scaled(runner.load("label-budget"), "tiny")
+    assert "kinds=['tumour']" in runner.plan(recipe)[0]
+    assert "60 cases, 120 series" in forecast.forecast(recipe)[0]
+
+
 def test_a_forecast_costs_seconds_not_minutes():
     lines = forecast.forecast(runner.scaled(runner.load("frozen-probe"), "tiny"))
     assert "min here for" in lines[0] and "vit3d-tiny" in lines[0]
@@ -93,6 +99,9 @@ def test_a_folder_with_other_work_is_refused(tmp_path, cohort):
         ({"steps": [{"adapt": {"encodr": "intensity"}}]}, "did you mean 'encoder'"),
         ({"steps": [{"adopt": {}}]}, "did you mean 'adapt'"),
         ({"extra": 1}, "unknown key"),
+        ({"cohort": {"simulate": "brian-multisequence"}}, "brain-multisequence"),
+        ({"cohort": {"simulate": {"name": "brain-multisequence", "kinds": ["tumor"]}}}, "tumour"),
+        ({"cohort": {}}, "neither simulate nor path"),
     ],
 )
 def test_wrong_recipes_are_refused_before_anything_runs(tmp_path, changes, said):

@@ -18,7 +18,8 @@ def forecast(recipe: Recipe) -> list[str]:
     encoders = _encoders(recipe)
     seconds = {name: encode_seconds(name) for name in sorted(encoders)}
     cases, made = recipe.cohort.cases, recipe.cohort.path is None
-    series = cases * SERIES_PER_CASE
+    chosen = recipe.cohort.simulate.options.get("sequences") if recipe.cohort.simulate is not None else None
+    series = cases * (len(chosen) if chosen else SERIES_PER_CASE)
     if not made:
         from radfoundry.data import cohort as cohorts
 

@@ -9,11 +9,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from radfoundry import config as settings
 from radfoundry import registry, runs
-from radfoundry.config import Settings
+from radfoundry.config import Component, Settings
 from radfoundry.recipes.expectations import Control, Expectation, Verdict, judge
 from radfoundry.records import Estimate, InputError, Run
 
@@ -29,11 +29,16 @@ class Source(Settings):
 
 
 class CohortChoice(Settings):
-    """The patients: a simulated cohort of so many cases, or a cohort folder of the user's own."""
+    """The patients: a simulated cohort (name, with its options) of so many cases, or a folder of the user's own."""
 
-    simulate: str | None = None
+    simulate: Component | None = None
     cases: int = Field(default=24, ge=4)
     path: str | None = None
+
+    @field_validator("simulate", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
 
 class Recipe(Settings):
@@ -96,7 +101,7 @@ def plan(recipe: Recipe) -> list[str]:
     """What running a recipe would do, step by step, without doing it; wrong settings are refused here already."""
     lines = []
     if recipe.cohort.path is None:
-        lines.append(f"simulate {recipe.cohort.cases} patients of {recipe.cohort.simulate} (seed {recipe.seed})")
+        lines.append(f"simulate {recipe.cohort.cases} patients of {_described(recipe.cohort)} (seed {recipe.seed})")
         lines.append("ingest the simulated DICOM and label the patients")
     else:
         lines.append(f"use the cohort in {recipe.cohort.path}")
@@ -108,6 +113,15 @@ def plan(recipe: Recipe) -> list[str]:
     lines += [f"expect {claim.key}: {claim.needed}" for claim in recipe.expect]
     lines += [f"control, {item.permute} permuted: {item.expect.key}: {item.expect.needed}" for item in recipe.controls]
     return lines
+
+
+def _described(choice: CohortChoice) -> str:
+    """A simulated cohort's name with its options; unknown ones are refused here, before anything runs."""
+    if choice.simulate is None:
+        raise InputError("neither simulate nor path is given", where="recipe.cohort", remedy="name one")
+    registry.build("cohorts", choice.simulate.name, **choice.simulate.options)
+    options = ", ".join(f"{key}={value}" for key, value in choice.simulate.options.items())
+    return f"{choice.simulate.name} ({options})" if options else choice.simulate.name
 
 
 def run(recipe: Recipe, *, name: str, scale: str, to: str | Path, progress: Progress | None = None) -> Run:
@@ -167,8 +181,6 @@ def _claim(folder: Path, asked: Mapping[str, Any]) -> None:
 
 def _simulated(recipe: Recipe, folder: Path, progress: Progress | None) -> str:
     """A cohort made from simulated DICOM files: the flow really starts at ingest."""
-    if recipe.cohort.simulate is None:
-        raise InputError("neither simulate nor path is given", where="recipe.cohort", remedy="name one")
     from radfoundry.data import labels
 
     scans, cohort, key = folder / "scans", folder / "cohort", folder / "key"
@@ -176,7 +188,8 @@ def _simulated(recipe: Recipe, folder: Path, progress: Progress | None) -> str:
     with runs.atomic(key) as partial:
         partial.write_text(hashlib.sha256(f"simulated {recipe.seed}".encode()).hexdigest(), encoding="ascii")
     if not scans.exists():
-        config = {"cohort": recipe.cohort.simulate, "cases": recipe.cohort.cases, "to": str(scans), "seed": recipe.seed}
+        chosen = recipe.cohort.model_dump()
+        config = {"cohort": chosen["simulate"], "cases": chosen["cases"], "to": str(scans), "seed": recipe.seed}
         _stage("simulate", config, progress)
     if not (cohort / "labels.parquet").exists():
         _stage("ingest", {"sources": [str(scans / "dicom")], "to": str(cohort), "key_file": str(key)}, progress)
