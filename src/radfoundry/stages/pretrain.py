@@ -75,6 +75,7 @@ class Config(Settings):
     save_minutes: float = Field(default=5.0, gt=0, description="minutes between states on disk")
     log_steps: int = Field(default=10, ge=1, description="steps between lines of the log")
     reports: bool = Field(default=False, description="write a report for every patient; align, guided … need it")
+    shuffle_reports: bool = Field(default=False, description="give everybody another one's report (negative control)")
     seed: int = Field(default=0, ge=0, description="seed of weights, patients and masks")
     to: str | None = Field(default=None, description="run folder; give the same one again to go on")
 
@@ -182,7 +183,8 @@ def held_out(config: Config, data: Data, course: Course) -> Checks:
     from radfoundry.train import checks, processes
 
     alone = processes.Place(device=course.place.device)
-    apart = dataclasses.replace(data.simulated, seed=config.seed + checks.HELD_OUT_SEED, size=8, place=alone)
+    seed = config.seed + checks.HELD_OUT_SEED
+    apart = dataclasses.replace(data.simulated, seed=seed, size=8, place=alone, shuffled=False)
     made = checks.prepare(
         apart,
         patients=config.check_patients,
@@ -193,9 +195,10 @@ def held_out(config: Config, data: Data, course: Course) -> Checks:
     if data.shelf is not None and len(data.shelf.sites) > 1 and config.check_steps:
         from radfoundry.train.cohort_source import FromCohort
 
-        crops = FromCohort(data.shelf, 8, 1, config.seed + checks.HELD_OUT_SEED, alone)
+        crops = FromCohort(data.shelf, 8, 1, seed, alone)
         made.of_cohort = [crops.batch(step) for step in range(-(-config.check_patients // 8))]
         made.chance_site = data.shelf.largest_site
+    made.tokeniser = data.tokeniser
     made.resume(course.folder, up_to=course.at.step)
     if not made.history and course.at.step == 0:
         made(0, course)
@@ -271,7 +274,8 @@ def data_of(config: Config, plan: Any, spec: Any, place: Place) -> Data:
     if config.cohort is not None:
         return _with_cohort(config, simulated, spec)
     if config.reports:
-        simulated = dataclasses.replace(simulated, tokeniser=reports.learned_tokeniser(plan, seed=config.seed))
+        tokeniser = reports.learned_tokeniser(plan, seed=config.seed)
+        simulated = dataclasses.replace(simulated, tokeniser=tokeniser, shuffled=config.shuffle_reports)
     return Data(simulated, simulated, tokeniser=simulated.tokeniser)
 
 

@@ -13,7 +13,8 @@ import torch
 
 from radfoundry import runs
 from radfoundry.records import Estimate, InputError
-from radfoundry.train import probes
+from radfoundry.text.tokens import Tokeniser
+from radfoundry.train import probes, reading
 from radfoundry.train.batches import Batch
 from radfoundry.train.loop import Course
 from radfoundry.train.processes import from_first
@@ -21,7 +22,14 @@ from radfoundry.train.sources import Source
 
 CHECKS = "checks.jsonl"
 # Whether more is better.
-RISING = {"retrieval": True, "sequence": True, "lesion": True, "effective-rank": True, "position": False}
+RISING = {
+    "retrieval": True,
+    "sequence": True,
+    "lesion": True,
+    "report-retrieval": True,
+    "effective-rank": True,
+    "position": False,
+}
 COLLAPSED_RANK = 3.0
 COLLAPSED_UNIFORMITY = -0.05
 HELD_OUT_SEED = 7_919_000_000
@@ -43,6 +51,7 @@ class Checks:
     patience: int = 5
     of_cohort: list[Batch] = field(default_factory=list)
     chance_site: float = 0.5
+    tokeniser: Tokeniser | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     best_step: int = 0
     best_value: float | None = None
@@ -73,7 +82,19 @@ class Checks:
                 seen = embed(course.learner.encoder, self.of_cohort)
                 site = seen.site if seen.site is not None else torch.zeros(len(seen.features))
                 found["site"] = probes.named_rightly(seen.features[:, :1], site[:, None])
+            if self.tokeniser is not None and reading.aligner_of(course.learner) is not None:
+                found |= self.read(course.learner, self.tokeniser)
             return found
+
+    def read(self, learner: Any, tokeniser: Tokeniser) -> dict[str, Estimate]:
+        """Whether reports are found by images, and findings by prompts."""
+        images, said = reading.vectors(learner, self.held_out)
+        truth = torch.cat([batch.findings.cpu() for batch in self.held_out if batch.findings is not None])
+        prompted = reading.zero_shot(learner, images, truth, tokeniser)
+        return {
+            "report-retrieval": reading.found_among(images, said),
+            **{f"prompted-{name}": value for name, value in prompted.items()},
+        }
 
     def stale(self, step: int, value: float, course: Course) -> bool:
         """Note an improvement; say whether there has been none for too long."""

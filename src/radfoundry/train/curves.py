@@ -18,6 +18,7 @@ PROBES = {
     "retrieval": "found in the other sequence",
     "sequence": "sequence named rightly",
     "lesion": "lesion, AUROC",
+    "report-retrieval": "own report among 10 nearest",
     "site": "site named rightly",
     "effective-rank": "directions used",
 }

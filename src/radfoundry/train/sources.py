@@ -33,7 +33,8 @@ class Simulated:
     """Batches from the endless simulator: patients that never come twice, each under several sequences.
 
     Processes share every step's patients without overlap. `device` is where crops are rendered. With a tokeniser
-    every patient has a report of `report_length` tokens at most.
+    every patient has a report of `report_length` tokens at most; `shuffled` gives everybody the report of somebody
+    else, a negative control.
     """
 
     plan: stream.CropPlan
@@ -44,6 +45,7 @@ class Simulated:
     device: str = "cpu"
     tokeniser: Tokeniser | None = None
     report_length: int = 128
+    shuffled: bool = False
 
     def batch(self, step: int) -> Batch:
         """`size` patients of this process."""
@@ -69,6 +71,8 @@ class Simulated:
         """Words, findings, concepts and study numbers."""
         if self.tokeniser is None:
             return {}
+        if self.shuffled:
+            draws = [stream.draw_crop(self.plan, seed=self.seed + 1, case=case) for case in cases]
         told = [
             reports.written(
                 reports.report_of(draw, self.plan, seed=self.seed, case=case),
