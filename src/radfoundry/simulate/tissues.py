@@ -108,6 +108,7 @@ TISSUES: tuple[Tissue, ...] = (
     Tissue("stroma", (1150, 1400), (62, 54), (42, 32), 0.82, 1.15, 42, source="fibromuscular prostate; as muscle"),
     Tissue("prostate-cancer", (1250, 1500), (80, 70), (52, 40), 0.86, 0.75, 42, source="Gibbs 2001; Langer 2009"),
     Tissue("fibrous", (700, 800), (16, 14), (9, 7), 0.60, 0.8, 70, source="capsule, fascia, ligament; between tendon"),
+    Tissue("myometrium", (1309, 1514), (117, 79), (60, 45), 0.88, 1.4, 48, source="de Bazelaire 2004"),
 )
 NAMES: tuple[str, ...] = tuple(tissue.name for tissue in TISSUES)
 
