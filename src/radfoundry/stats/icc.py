@@ -29,7 +29,7 @@ def icc(values: ArrayLike, *, form: str = "ICC(2,1)", level: float = 0.95, inter
         level: confidence level.
         interval: of the second form; the others have an exact one from the F distribution. "generalised" holds 95 %
             however many readers and subjects there are; "satterthwaite" is what R's psych and SPSS print, and holds
-            only 79 % with 3 readers of 1,000 subjects (docs/statistics-agreement.md).
+            only 78 % with 3 readers of 1,000 subjects (docs/statistics-agreement.md).
 
     The p-value is for "no difference between subjects". Undefined (NaN) with fewer than two subjects or without any
     spread. With two or three readers a sample of readers says little about all readers: the interval shows it.
