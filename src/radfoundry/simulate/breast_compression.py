@@ -15,6 +15,8 @@ from radfoundry.simulate.projection import FRONT, View
 
 WALL = ("muscle", "bone", "marrow", "red-marrow", "cartilage", "lung-tissue", "lung", "airless-lung", "blood", "liver")
 ANGLES, SMOOTH_DEG = 181, 2.0
+WITHIN = ("nipples", "gland", "breast-mass", "calcifications")
+THINNEST = 0.22  # of the greatest depth from skin to chest wall
 SIDES = {"L": -1.0, "R": 1.0}
 
 
@@ -33,27 +35,74 @@ def breast_view(name: str, side: str, *, angle_deg: float = 45.0) -> View:
     return View(name, beam, FRONT if side == "L" else (0.0, -1.0, 0.0), column)
 
 
-def one_breast(body: Body, side: str) -> Body:
-    """The breast of one side as if cut off the chest wall: muscle and all that lies behind it become air.
+def one_breast(body: Body, side: str, *, truth: tuple[str, ...] | None = None) -> Body:
+    """The breast of one side as if drawn off the chest wall: what lies behind it becomes air, its back becomes flat.
 
-    Refuses a body without breast tissue on that side.
+    It is what the truth calls `breast-left` or `breast-right`, else what lies in front of muscle on that side. Every
+    column from back to front is moved by a smooth amount, so that volumes stay. `truth` names
+    what is kept of the truth (all unless given). Refuses a side without breast.
     """
     if side not in SIDES:
         raise InputError(f"side {side!r}", remedy="L or R")
+    kept = _breast_share(body, side)
+    thick = kept.sum(dim=1)
+    kept = kept * (thick > THINNEST * float(thick.max()))[:, None]  # the plates do not catch the rest
+    columns = (thick > THINNEST * float(thick.max())).nonzero()
+    if float(thick.max()) < 3 or len(columns) < 12:
+        raise InputError(f"no breast on side {side}", remedy="give a body that reaches in front of the chest wall")
+    first = (kept > 0.5).float().argmax(dim=1).float()
+    # A quadratic surface follows the chest wall and not its voxels.
+    x, z = columns[:, 0].double(), columns[:, 1].double()
+    design = torch.stack([torch.ones_like(x), x, z, x * x, x * z, z * z], dim=1)
+    found = torch.linalg.lstsq(design, first[columns[:, 0], columns[:, 1]].double()[:, None]).solution[:, 0]
+    i, k = (torch.arange(body.shape[axis], dtype=torch.float64) for axis in (0, 2))
+    i, k = torch.meshgrid(i, k, indexing="ij")
+    wall = sum((c * term for c, term in zip(found, (i * 0 + 1, i, k, i * i, i * k, k * k), strict=True)), i * 0).float()
+    rows = torch.arange(body.shape[1], dtype=torch.float32)[None, :, None] + wall[:, None] + 0.5
+    affine = body.affine.copy()
+    affine[1, 3] += affine[1, 1] * float(wall[columns[:, 0], columns[:, 1]].mean())
+    first, last = (int(edge) for edge in (columns[:, 0].min() - 2, columns[:, 0].max() + 3))
+    span = slice(max(0, first), last)
+    affine[:3, 3] += affine[:3, 0] * span.start
+    kept, rows = kept[span], rows[span]
+    present = [name for name in body.tissues if bool((body.share(name)[span] * kept).any())]
+    names = [name for name in body.truth if truth is None or name in truth]
+    maps = torch.stack([body.share(name)[span] for name in present] + [body.truth[name][span] for name in names])
+    moved = _along_columns(maps * kept, rows)
+    shown = dict(zip(names, moved[len(present) :], strict=True))
+    return Body(tuple(present), moved[: len(present)], affine, shown)
+
+
+def _breast_share(body: Body, side: str) -> torch.Tensor:
+    """How much of each voxel belongs to the breast of one side."""
+    known = body.truth.get("breast-left" if side == "L" else "breast-right")
     wall = torch.zeros(body.shape)
     for name in WALL:
         wall += body.share(name)
     x = torch.from_numpy(body.affine[0, 0] * np.arange(body.shape[0]) + body.affine[0, 3]).float()
+    if known is not None:
+        for name in WITHIN:  # painted over the breast, so they are not in its own share
+            known = known + body.truth[name] if name in body.truth else known
+        return ((known > 0.5) & (x * SIDES[side] > 2.0)[:, None, None]) * (1 - wall).clamp(0, 1)
     places = torch.arange(body.shape[1], dtype=torch.float32)
     deepest = torch.where(wall > 0.5, places[None, :, None], torch.tensor(-1.0)).amax(dim=1)
-    known = deepest[deepest >= 0]
-    level = float(known.median()) if known.numel() else -1.0
+    level = float(deepest[deepest >= 0].median()) if bool((deepest >= 0).any()) else -1.0
     front = torch.where(deepest >= 0, deepest, torch.full_like(deepest, level))
-    kept = (places[None, :, None] > front[:, None, :]) & (x * SIDES[side] > 2.0)[:, None, None]
-    fractions = body.fractions * kept
-    if not bool((fractions.sum(dim=0) > 0.5).any()):
-        raise InputError(f"no breast on side {side}", remedy="give a body that reaches in front of the chest wall")
-    return Body(body.tissues, fractions, body.affine, {name: share * kept for name, share in body.truth.items()})
+    ahead = (places[None, :, None] > front[:, None, :]) & (x * SIDES[side] > 2.0)[:, None, None]
+    return ahead * (body.fractions.sum(dim=0) > 0.5).float()
+
+
+def _along_columns(maps: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Maps `(C, I, J, K)` looked up along J at places `(I, J, K)`, linearly; 0 outside."""
+    low = rows.floor()
+    share = rows - low
+    total = torch.zeros_like(maps)
+    for offset, weight in ((0, 1 - share), (1, share)):
+        place = (low + offset).long()
+        inside = (place >= 0) & (place < maps.shape[2])
+        index = place.clamp(0, maps.shape[2] - 1)[None].expand_as(maps)
+        total += torch.gather(maps, 2, index) * (weight * inside)
+    return total
 
 
 @dataclass(frozen=True, eq=False)

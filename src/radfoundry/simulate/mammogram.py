@@ -19,7 +19,7 @@ from radfoundry.simulate.radiograph import TOP, Detector, Room, Tube, blurred, d
 from radfoundry.simulate.scan import Scanned
 from radfoundry.volume import Volume
 
-DENSE = ("glandular", "fibrous", "carcinoma", "tumour", "enhancing", "slow-enhancing", "calcification")
+DENSE = ("glandular", "carcinoma", "tumour", "enhancing", "slow-enhancing", "calcification")
 CLASSES = ("a", "b", "c", "d")
 VOXEL_BLUR = 0.6
 APATITE_PER_BONE = 2.7  # attenuation of hydroxyapatite (3.16 g/cm³) over that of cortical bone at 20 keV
@@ -58,6 +58,7 @@ class Calcification:
 class BreastExam:
     """How a breast is taken: view, side, thickness between the plates, calcifications, marker and muscle.
 
+    `grains` is the number of calcifications painted where the body's truth has a place called `calcifications`.
     `muscle` is how far the pectoral muscle reaches down the chest wall of an MLO view, as a share of its length.
     """
 
@@ -66,6 +67,7 @@ class BreastExam:
     thickness_mm: float = 55.0
     angle_deg: float = 45.0
     calcifications: tuple[Calcification, ...] = ()
+    grains: int = 0
     muscle: float = 0.6
     marker: bool = True
     truth: tuple[str, ...] | None = None
@@ -93,10 +95,12 @@ def mammogram(body: Body, unit: MammographyUnit, exam: BreastExam, *, rng: np.ra
     over all tissue but skin) and `dense_area_percent` (pixels more than a fifth dense).
     """
     view = breast_view(exam.view, exam.side, angle_deg=exam.angle_deg)
-    pressed = compress(one_breast(body, exam.side), view, thickness_mm=exam.thickness_mm)
-    paths = _projected(pressed, unit.pixel_mm, names=exam.truth)
+    breast = one_breast(body, exam.side, truth=exam.truth)
+    pressed = compress(breast, view, thickness_mm=exam.thickness_mm)
+    paths = _projected(pressed, unit.pixel_mm)
     materials = parenchyma(paths.materials, paths.dense, unit.pixel_mm, rng=rng)
-    deposits = calcified(exam.calcifications, paths.tissue.shape, unit.pixel_mm)
+    grains = (*exam.calcifications, *_placed_grains(paths.truth.get("calcifications"), exam.grains, unit.pixel_mm, rng))
+    deposits = calcified(grains, paths.tissue.shape, unit.pixel_mm)
     materials[2] += deposits * APATITE_PER_BONE
     if exam.view == "MLO" and exam.muscle > 0:
         materials = pectoral(materials, paths.tissue, unit.pixel_mm, reach=exam.muscle, rng=rng)
@@ -113,7 +117,7 @@ def mammogram(body: Body, unit: MammographyUnit, exam: BreastExam, *, rng: np.ra
     if exam.marker:
         array = _marked(array, exam, unit.pixel_mm)
     truth = {name: share / paths.tissue.clamp_min(1.0) for name, share in paths.truth.items()}
-    if exam.calcifications:
+    if grains:
         truth["calcifications"] = (deposits / paths.tissue.clamp_min(1.0)).clamp(0, 1)
     affine = film_affine(view, film)
     return Scanned(
@@ -129,13 +133,34 @@ def _film_of(share: torch.Tensor, flip: bool, affine: np.ndarray) -> Volume:
     return Volume.of(np.ascontiguousarray(array[::-1] if flip else array), affine, units="share")
 
 
-def _projected(pressed: Body, pixel_mm: float, *, names: Sequence[str] | None) -> _Paths:
-    """Sums along the beam, on the detector's pixels: the chest wall at the first column."""
+def _placed_grains(
+    truth: torch.Tensor | None, count: int, pixel_mm: float, rng: np.random.Generator
+) -> tuple[Calcification, ...]:
+    """Grains spread over the place that the truth marks on the film."""
+    if truth is None or not count or not bool(truth.any()):
+        return ()
+    x, y = (torch.arange(size, dtype=torch.float32) for size in truth.shape)
+    weight = truth / truth.sum()
+    centre = float((weight.sum(dim=1) * x).sum()), float((weight.sum(dim=0) * y).sum())
+    radius = float((truth > 0.2 * truth.max()).sum()) ** 0.5 / 2 * pixel_mm
+    place = ((centre[0] + 0.5) * pixel_mm, (centre[1] + 0.5 - truth.shape[1] / 2) * pixel_mm)
+    return cluster(place, count=count, radius_mm=radius, rng=rng)
+
+
+def _projected(pressed: Body, pixel_mm: float) -> _Paths:
+    """Sums along the beam, on the detector's pixels: the chest wall at the first column.
+
+    Calcifications of the body are left out: voxels smear them; they are painted at the detector's resolution.
+    """
     step = float(np.linalg.norm(pressed.affine[:3, 0]))
     dense = sum((pressed.share(name) for name in DENSE), torch.zeros(pressed.shape))
-    wanted = [name for name in pressed.truth if names is None or name in names]
+    wanted = list(pressed.truth)
+    kept = [name != "calcification" for name in pressed.tissues]
+    soft = Body(
+        tuple(name for name in pressed.tissues if name != "calcification"), pressed.fractions[kept], pressed.affine
+    )
     maps = torch.cat(
-        [material_maps(pressed), pressed.fractions.sum(dim=0)[None], dense[None]]
+        [material_maps(soft), pressed.fractions.sum(dim=0)[None], dense[None]]
         + [pressed.truth[name][None] for name in wanted]
     )
     summed = torch.stack([blurred(path, VOXEL_BLUR) for path in maps.sum(dim=-1) * step])  # no stairs at the skin
@@ -158,7 +183,7 @@ def parenchyma(
     total = (materials[0] + materials[1]).clamp_min(0.01)
     share = materials[1] / total
     room = (share * (1 - share)).clamp_min(0).sqrt()
-    moved = total * (0.16 * room * cloud + (0.06 * room + 0.05) * strands)
+    moved = total * (0.10 * room * cloud + (0.06 * room + 0.05) * strands)
     soft = (materials[1] + moved).clamp_min(0).minimum(total)
     soft = torch.where(total > 1.0, soft, materials[1])
     return torch.stack([total - soft, soft, materials[2]])
