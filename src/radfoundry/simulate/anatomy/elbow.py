@@ -110,9 +110,8 @@ def ulna(cartilage_mm: float) -> Shape:
 def radius(head_mm: float, cartilage_mm: float) -> Shape:
     """The radius: a dished disc on a neck, the tuberosity of the biceps, and the shaft."""
     wide = head_mm / 2
-    head = loft(
-        [-22, -18, -12, -9.5], [(14, 7)] * 4, [(wide * 0.75,) * 2, (wide,) * 2, (wide,) * 2, (wide * 0.93,) * 2]
-    )
+    sections = [(wide * share, wide * share) for share in (0.75, 1.0, 1.0, 0.93)]
+    head = loft([-22, -18, -12, -9.5], [(14, 7)] * 4, sections)
     neck = tube([(14, 7, -19), (12, 5, -38), (14, 1, -110)], [7, 6.4, 7.2])
     knob = ellipsoid((8, 6, -40), (5, 6, 9))
     return cut(union(head, neck, knob, blend_mm=3), grow(ellipsoid((13, 7, 2), (9.5, 10.5, 10.5)), 2 * cartilage_mm))
