@@ -113,7 +113,10 @@ def _paint_gland(
         room = (below > 4.0) & (wall[window] > measures["muscle_mm"] + 2) & (depth[sign][window] < 0)
         if not room.any():
             continue
-        cell, border = _cells(points[room], sign, seed=seed + sign)
+        bent = torch.stack(
+            [noise(canvas, window, wavelength_mm=16, seed=seed + 33 + axis)[room] for axis in range(3)], dim=-1
+        )
+        cell, border = _cells(points[room] + 3.0 * bent, sign, seed=seed + sign)
         nipple = torch.tensor(nipple_mm(measures, sign))
         tip, heart = points[room] - nipple, torch.tensor([nipple[0], 0.35 * nipple[1], 2.0])
         cone = (points[room] - heart) / torch.tensor(
@@ -133,7 +136,7 @@ def _paint_gland(
             1.0, 2 * LIGAMENT_MM / (canvas.spacing_mm + LIGAMENT_MM)
         )
         fat = canvas.map("fat")[window].clamp(0, 1)
-        canvas.pour("fibrous", window, ligament * fat * 0.55)
+        canvas.pour("fibrous", window, ligament * fat * 0.38)
         canvas.pour("glandular", window, share * fat, name="")
         kept = canvas.truth.setdefault("gland", torch.zeros(canvas.shape))
         kept[window] += share * fat

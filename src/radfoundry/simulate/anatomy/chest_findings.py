@@ -45,7 +45,7 @@ def _draw(rng: np.random.Generator, kind: str, measures: Measures) -> Finding:
     if kind == "cardiomegaly":
         return Finding(kind, severity, _round((-18 * scale[0], 20 * scale[1], -32 * scale[2])), size, "none", "heart")
     if kind == "interstitial":
-        return Finding(kind, severity, (0.0, 0.0, round(-70 * scale[2], 1)), size, "both", "both lung bases")
+        return Finding(kind, severity, _round((0.0, 0.0, -70 * scale[2])), size, "both", "both lung bases")
     if kind == "consolidation":
         return Finding(kind, severity, _round(place), size, side, site)
     base = (sign * 70 * scale[0], -50 * scale[1], -50 * scale[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -25,7 +26,7 @@ FASCIA = (
 
 def gut_at(level_mm: float) -> Point:
     """The middle of the rectum at a level."""
-    for (x, y, z), (a, b, c) in zip(GUT[:-1], GUT[1:], strict=True):
+    for (x, y, z), (a, b, c) in itertools.pairwise(GUT):
         if level_mm <= c:
             share = (level_mm - z) / (c - z)
             return (x + share * (a - x), y + share * (b - y), level_mm)
@@ -85,12 +86,14 @@ def _muscles() -> dict[str, Sequence[Shape]]:
         lower = tube([(side * 44, 22, -24), (side * 56, -2, -24), (side * 58, -24, -20)], [6, 7.5, 7.5])
         return union(front, upper, lower, blend_mm=14)
 
+    # The funnel goes on beyond both of its ends, so that no lid is left when they are cut off.
     funnel = loft(
-        [-46, -30, -12, 8, 26],
-        [(0, -20), (0, -20), (0, -14), (0, -12), (0, -12)],
-        [(13, 17), (19, 24), (28, 34), (38, 42), (50, 48)],
+        [-80, -46, -30, -12, 8, 26, 60],
+        [(0, -22), (0, -20), (0, -20), (0, -14), (0, -12), (0, -12), (0, -12)],
+        [(10, 13), (13, 17), (19, 24), (28, 34), (38, 42), (50, 48), (60, 58)],
     )
-    floor = cut(shell(funnel, thickness_mm=4.0), half_space((0, 16, 0), (0, -1, 0)))
+    ends = (half_space((0, 16, 0), (0, -1, 0)), half_space((0, 0, 20), (0, 0, -1)), half_space((0, 0, -52), (0, 0, 1)))
+    floor = cut(shell(funnel, thickness_mm=4.0), *ends)
     return {
         "obturator-muscle": both(inner),
         "levator-muscle": (floor,),
@@ -102,6 +105,9 @@ def _muscles() -> dict[str, Sequence[Shape]]:
             *both(lambda side: tube([(side * 96, 66, 120), (side * 100, 54, 50), (side * 112, 26, -20)], [19, 17, 13])),
             *both(lambda side: tube([(side * 26, 46, -30), (side * 54, 30, -42), (side * 100, 0, -44)], [10, 14, 11])),
             *both(lambda side: ellipsoid((side * 122, 60, 0), (30, 26, 70))),
+            *both(lambda side: ellipsoid((side * 64, 36, -14), (36, 15, 22), turn_deg=(0, 0, -side * 24.0))),
+            *both(lambda side: ellipsoid((side * 108, -40, -2), (36, 22, 60), turn_deg=(0, 0, side * 20.0))),
+            *both(lambda side: ellipsoid((side * 84, 16, -26), (26, 24, 18))),
             *both(lambda side: tube([(side * 18, 78, 130), (side * 18, 74, 30)], [17, 9])),
         ),
     }
@@ -144,9 +150,11 @@ def _bone(canvas: Canvas, solid: Shape, name: str, *, seed: int) -> None:
     covered = canvas.cover(grow(solid, -1.8))
     if covered is not None:
         window, share = covered
-        canvas.pour("marrow", window, share * 0.93)
-        red = (0.3 + 0.2 * noise(canvas, window, wavelength_mm=16, seed=seed + 3)).clamp(0, 0.8)
-        canvas.mix("marrow", "red-marrow", red, window)
+        canvas.pour("yellow-marrow", window, share * 0.93)
+        red = (
+            (0.12 if name == "femora" else 0.42) + 0.2 * noise(canvas, window, wavelength_mm=16, seed=seed + 3)
+        ).clamp(0, 0.8)
+        canvas.mix("yellow-marrow", "red-marrow", red, window)
 
 
 def paint_bladder(canvas: Canvas, centre: Point, volume_ml: float) -> None:

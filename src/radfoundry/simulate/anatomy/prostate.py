@@ -130,10 +130,10 @@ def _paint_zones(canvas: Canvas, shapes: Mapping[str, Shape], measures: Mapping[
     body = shapes["prostate"]
     canvas.paint("fibrous", grow(body, 0.9), strength=0.8)
     canvas.paint("peripheral-zone", body, name="peripheral-zone")
-    _mottle(canvas, body, "peripheral-zone", "stroma", mean=0.10, wavelength_mm=7, seed=seed + 6)
+    _mottle(canvas, body, ("peripheral-zone", "stroma"), mean=0.10, seed=seed + 6)
     canvas.paint("stroma", grow(shapes["transition-zone"], 0.9), strength=0.85)
     canvas.paint("prostate", shapes["transition-zone"], name="transition-zone")
-    _mottle(canvas, shapes["transition-zone"], "prostate", "stroma", mean=0.25, wavelength_mm=9, seed=seed + 7)
+    _mottle(canvas, shapes["transition-zone"], ("prostate", "stroma"), mean=0.25, seed=seed + 7)
     _paint_nodules(canvas, shapes["transition-zone"], measures, seed=seed)
     canvas.paint("stroma", shapes["central-zone"], strength=0.75, name="central-zone")
     canvas.paint("stroma", shapes["fibromuscular-stroma"], name="fibromuscular-stroma")
@@ -142,13 +142,11 @@ def _paint_zones(canvas: Canvas, shapes: Mapping[str, Shape], measures: Mapping[
     canvas.paint("mucosa", shapes["urethra"], name="urethra")
 
 
-def _mottle(
-    canvas: Canvas, shape: Shape, tissue: str, other: str, *, mean: float, wavelength_mm: float, seed: int
-) -> None:
+def _mottle(canvas: Canvas, shape: Shape, tissues: tuple[str, str], *, mean: float, seed: int) -> None:
     window = canvas.window(shape)
     if window is not None:
-        pattern = noise(canvas, window, wavelength_mm=wavelength_mm, seed=seed)
-        canvas.mix(tissue, other, (mean * (1 + 1.2 * pattern)).clamp(0, 0.7), window)
+        pattern = noise(canvas, window, wavelength_mm=7.0, seed=seed)
+        canvas.mix(*tissues, (mean * (1 + 1.2 * pattern)).clamp(0, 0.7), window)
 
 
 def _paint_nodules(canvas: Canvas, zone: Shape, measures: Mapping[str, float], *, seed: int) -> None:
@@ -171,7 +169,7 @@ def _paint_nodules(canvas: Canvas, zone: Shape, measures: Mapping[str, float], *
             "peripheral-zone" if bright else "stroma", grow(ball, -0.8), strength=float(rng.uniform(0.4, 0.85))
         )
         canvas.paint("prostate", grow(ball, -0.8), strength=0.35)
-        _mottle(canvas, ball, "peripheral-zone", "prostate", mean=0.25, wavelength_mm=4, seed=seed + 9)
+        _mottle(canvas, ball, ("peripheral-zone", "prostate"), mean=0.25, seed=seed + 9)
 
 
 def _paint_vesicles(canvas: Canvas, measures: Mapping[str, float], scale: float, *, seed: int) -> None:

@@ -27,9 +27,9 @@ def draw_shapes(rng: np.random.Generator, *, age_years: float, sex: str, finding
     """
     measures = {
         "outer_mm": round(float(rng.uniform(52, 74)), 2),
-        "blobs": float(rng.integers(6, 19)),
+        "blobs": float(rng.integers(12, 31)),
         "texture_mm": round(float(rng.uniform(5, 25)), 2),
-        "mixing": round(float(rng.uniform(0.05, 0.35)), 3),
+        "mixing": round(float(rng.uniform(0.08, 0.3)), 3),
     }
     found = []
     for kind in findings:
@@ -50,7 +50,7 @@ def build_shapes(anatomy: Anatomy, *, spacing_mm: float) -> Body:
     first, other = (PALETTE[index] for index in rng.choice(len(PALETTE), 2, replace=False))
     canvas.pour(first, whole, cover, name="outside")
     pattern = noise(canvas, whole, wavelength_mm=measures["texture_mm"] * 2, seed=anatomy.texture_seed)
-    canvas.mix(first, other, (measures["mixing"] * (1 + pattern)).clamp(0, 0.9), whole)
+    canvas.mix(first, other, (measures["mixing"] * (1 + 1.5 * pattern)).clamp(0, 0.9), whole)
     for number in range(int(measures["blobs"])):
         _lay(canvas, rng, cover, number=number, measures=anatomy.measures)
     for finding in anatomy.findings:
@@ -73,7 +73,7 @@ def _lay(canvas: Canvas, rng: np.random.Generator, cover: torch.Tensor, *, numbe
         share = canvas.soft(distance + depth * 0.4 * size) * cover[window]
         canvas.pour(tissues[depth], window, share, name=f"blob-{number % 8 + 1}")
         pattern = noise(canvas, window, wavelength_mm=measures["texture_mm"], seed=int(rng.integers(2**31)))
-        mixed = share * (measures["mixing"] * (1 + pattern)).clamp(0, 0.9)
+        mixed = share * (measures["mixing"] * (1 + 1.5 * pattern)).clamp(0, 0.9)
         canvas.pour(tissues[2], window, mixed * (share > 0.99))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -63,7 +64,7 @@ class Vertebra:
 
 def paint_spine(canvas: Canvas, vertebrae: Sequence[Vertebra], *, name: str = "spine") -> None:
     """Vertebrae from top to bottom with discs between, the canal with fluid and cord, arches and processes."""
-    for upper, lower in zip(vertebrae[:-1], vertebrae[1:], strict=True):
+    for upper, lower in itertools.pairwise(vertebrae):
         canvas.paint("cartilage", _disc(upper, lower), name=name)
     for bone in vertebrae:
         solid = _vertebra(bone)
@@ -77,7 +78,7 @@ def paint_spine(canvas: Canvas, vertebrae: Sequence[Vertebra], *, name: str = "s
 
 
 def _vertebra(bone: Vertebra) -> Shape:
-    (x, y, z), (a, b, c) = bone.centre_mm, bone.half_mm
+    (x, y, z), (_, b, c) = bone.centre_mm, bone.half_mm
     back, arch = y - b, c * 0.25
     parts = [box(bone.centre_mm, bone.half_mm, rounding_mm=min(8.0, c * 0.7))]
     for side in (-1, 1):
