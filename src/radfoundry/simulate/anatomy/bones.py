@@ -57,7 +57,11 @@ def paint_bone(canvas: Canvas, bone: Bone) -> None:
     found = canvas.depth(bone.shape)
     if found is None:
         return
-    window, depth = found
+    paint_solid(canvas, bone, *found)
+
+
+def paint_solid(canvas: Canvas, bone: Bone, window: Window, depth: torch.Tensor) -> None:
+    """Cortex and marrow of a bone whose signed distances are known already."""
     cortex = bone.cortex_mm if isinstance(bone.cortex_mm, float | int) else bone.cortex_mm(canvas.points(window))
     canvas.pour("bone", window, canvas.soft(depth), name=bone.name)
     skin = depth if bone.rind is None else torch.maximum(depth - cortex, bone.rind.distance(canvas.points(window)))

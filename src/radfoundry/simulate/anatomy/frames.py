@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from radfoundry.simulate.anatomy.canvas import Canvas
 from radfoundry.simulate.anatomy.regions import Finding
-from radfoundry.simulate.anatomy.shapes import Point, Shape, tube, union
+from radfoundry.simulate.anatomy.shapes import Point, Shape
 from radfoundry.simulate.body import Body
 
 
@@ -41,11 +43,21 @@ def placed(finding: Finding, *, scale: float, left: bool) -> Finding:
 
 
 def band(points_mm: Sequence[Point], *, width_mm: float, thickness_mm: float, across: Point) -> Shape:
-    """A flat ligament or tendon along points: pipes side by side over the width, in the direction `across`."""
-    arrow = np.asarray(across, float) / np.linalg.norm(across)
-    count = max(2, round(width_mm / thickness_mm / 0.7) + 1)
-    pipes = []
-    for offset in np.linspace(-0.5, 0.5, count) * max(width_mm - thickness_mm, 0.1):
-        line = [tuple(float(v) for v in np.asarray(point) + arrow * offset) for point in points_mm]
-        pipes.append(tube(line, thickness_mm / 2))  # ty: ignore[invalid-argument-type]
-    return union(*pipes)
+    """A flat ligament or tendon along points: a pipe widened in the direction `across`, with round edges."""
+    line = torch.tensor(points_mm, dtype=torch.float32)
+    arrow = torch.nn.functional.normalize(torch.tensor(across, dtype=torch.float32), dim=0)
+    flat, radius = max(width_mm - thickness_mm, 0.0) / 2, thickness_mm / 2
+
+    def distance(points: torch.Tensor) -> torch.Tensor:
+        nearest = torch.full(points.shape[:-1], 1e6)
+        for first, second in itertools.pairwise(line):
+            along = second - first
+            share = (((points - first) @ along) / along.dot(along).clamp_min(1e-6)).clamp(0, 1)
+            away = points - first - share[..., None] * along
+            aside = (away @ arrow).clamp(-flat, flat)
+            nearest = torch.minimum(nearest, (away - aside[..., None] * arrow).norm(dim=-1))
+        return nearest - radius
+
+    reach = arrow.abs() * flat + radius
+    low, high = (line.amin(dim=0) - reach).tolist(), (line.amax(dim=0) + reach).tolist()
+    return Shape(distance, (low[0], low[1], low[2]), (high[0], high[1], high[2]))

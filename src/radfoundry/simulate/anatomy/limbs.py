@@ -9,18 +9,18 @@ import numpy as np
 import torch
 
 from radfoundry.simulate.anatomy.canvas import Canvas
-from radfoundry.simulate.anatomy.shapes import Shape
-from radfoundry.simulate.body import Body
+from radfoundry.simulate.anatomy.shapes import Shape, grow
 from radfoundry.simulate.fields import spline_field
 from radfoundry.simulate.tissues import TISSUES, index
 
 
 @dataclass(frozen=True, eq=False)
 class Muscle:
-    """One muscle: the group it is counted to, and its solid."""
+    """One muscle: the group it is counted to, its solid, and how far its surface has drawn back from wasting."""
 
     group: str
     shape: Shape
+    lost_mm: float = 0.0
 
 
 def wrap(
@@ -44,22 +44,36 @@ def pack(
     canvas: Canvas, muscles: Sequence[Muscle], fascia: torch.Tensor, *, grow_mm: float = 3.0, septum_mm: float = 1.2
 ) -> None:
     """Muscles that grow until they meet their neighbours or the fascia, with a thin layer of fat between."""
+    found = apart(canvas, [muscle.shape for muscle in muscles], gap_mm=septum_mm, grow_mm=grow_mm)
+    for muscle, reached in zip(muscles, found, strict=True):
+        if reached is not None:
+            window, depth = reached
+            limit = torch.maximum(depth, fascia[window] + 0.6 * septum_mm)
+            canvas.pour("muscle", window, canvas.soft(limit + muscle.lost_mm), name=muscle.group)
+
+
+def apart(
+    canvas: Canvas, shapes: Sequence[Shape], *, gap_mm: float, grow_mm: float = 0.0
+) -> list[tuple[tuple[slice, slice, slice], torch.Tensor] | None]:
+    """Signed distances to shapes that have grown but keep a gap to each other: where two meet, each gives way."""
     nearest, second = torch.full(canvas.shape, 1e3), torch.full(canvas.shape, 1e3)
-    found = []
-    for muscle in muscles:
-        reached = canvas.depth(muscle.shape)
+    found = [canvas.depth(grow(shape, grow_mm)) for shape in shapes]
+    for reached in found:
+        if reached is not None:
+            window, depth = reached
+            old = nearest[window].clone()
+            nearest[window] = torch.minimum(old, depth)
+            second[window] = torch.minimum(second[window], torch.maximum(old, depth))
+    kept = []
+    for reached in found:
         if reached is None:
+            kept.append(None)
             continue
         window, depth = reached
-        old = nearest[window].clone()
-        nearest[window] = torch.minimum(old, depth)
-        second[window] = torch.minimum(second[window], torch.maximum(old, depth))
-        found.append((muscle, window, depth))
-    for muscle, window, depth in found:
-        # The rival is the best of the others: the second best where this muscle is the best itself.
+        # The rival is the best of the others: the second best where this one is the best itself.
         rival = torch.where(depth <= nearest[window], second[window], nearest[window])
-        limit = torch.maximum((depth - rival + septum_mm) / 2, fascia[window] + 0.6 * septum_mm)
-        canvas.pour("muscle", window, canvas.soft(torch.maximum(depth - grow_mm, limit)), name=muscle.group)
+        kept.append((window, torch.maximum(depth, (depth - rival + gap_mm) / 2)))
+    return kept
 
 
 def marble(canvas: Canvas, *, fat_fraction: float, seed: int, streak_mm: float = 6.0, axis: int = 2) -> None:
@@ -86,10 +100,3 @@ def share_for(fat_fraction: float) -> float:
     fat, muscle = TISSUES[index("fat")], TISSUES[index("muscle")]
     wanted = fat_fraction * muscle.proton_density
     return wanted / (fat.proton_density * (fat.fat_fraction - fat_fraction) + wanted)
-
-
-def mirror(body: Body) -> Body:
-    """The body's other side: left and right change places. The grid must be symmetric about the midline."""
-    return Body(
-        body.tissues, body.fractions.flip(1), body.affine, {name: mask.flip(0) for name, mask in body.truth.items()}
-    )

@@ -106,7 +106,7 @@ def paint_canal(canvas: Canvas, region: str, vertebrae: list[Vertebra]) -> None:
             _root(canvas, one, side)
     sac = deep - (2.6 if region != "lumbar-spine" else 3.4)
     if region == "lumbar-spine":
-        line = line[:9] + [at(vertebrae[8], (0.0, -vertebrae[8].depth_mm / 2 - 6, -8.0))]
+        line = [*line[:9], at(vertebrae[8], (0.0, -vertebrae[8].depth_mm / 2 - 6, -8.0))]
     forward = canal(vertebrae, shift_mm=0.8)[: len(line)]
     canvas.paint("csf", band(forward, width_mm=0.8 * wide, thickness_mm=sac, across=across), name="spinal-fluid")
     middle = canal(vertebrae, shift_mm=-0.4)

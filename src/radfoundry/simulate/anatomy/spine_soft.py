@@ -74,8 +74,8 @@ def _neck(canvas: Canvas, column: list[Vertebra], fat_mm: float) -> None:
     deep = column[3].depth_mm / 2 + column[3].canal_depth_mm
     outline = loft(
         [-220, -75, -50, -20, 20, 60, 200],
-        [(0, -12), (0, -12), (0, -8), (0, -4), (0, -2), (0, 0), (0, 2)],
-        [(130, 62), (110, 60), (70, 56), (58, 55), (56, 56), (60, 62), (64, 66)],
+        [(0, -20), (0, -20), (0, -14), (0, -5), (0, -2), (0, 0), (0, 2)],
+        [(130, 66), (110, 65), (72, 60), (58, 55), (56, 56), (60, 62), (64, 66)],
         exponent=2.2,
     )
     fascia = wrap(canvas, outline, skin_mm=2.0, fat_mm=0.8 * fat_mm)

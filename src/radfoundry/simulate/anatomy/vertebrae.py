@@ -118,7 +118,7 @@ def cervical_arch(vertebra: Vertebra) -> Shape:
     """Lateral masses stacked beside the canal, thin laminae and a short spinous process, longest at C7."""
     back, canal, height = -vertebra.depth_mm / 2, vertebra.canal_depth_mm, vertebra.height_mm
     out, parts = vertebra.canal_width_mm / 2 + 3, []
-    length = {"C2": 20, "C6": 22, "C7": 30, "T1": 30, "T2": 30}.get(vertebra.level, 15)
+    length = {"C2": 19, "C6": 19, "C7": 25, "T1": 26, "T2": 26}.get(vertebra.level, 15)
     for side in (-1, 1):
         parts += [
             tube([(side * 7, back + 4, 0), (side * out, back - 3, 0)], 2.8),
