@@ -15,6 +15,7 @@ from radfoundry import runs
 from radfoundry.data.nifti import write_nifti
 from radfoundry.records import Acquisition
 from radfoundry.simulate.cases import SimulatedCase, SimulatedSeries
+from radfoundry.simulate.scan import PLANES
 
 VERSION = "1.10.0"
 # Name of a series -> folder, entities between session and run, suffix. Derived maps go under derivatives/scanner.
@@ -75,7 +76,8 @@ def _place(label: str, session: str, series: SimulatedSeries) -> tuple[str, str,
     """Folder below the root, the file's name up to the run, and its suffix."""
     entities = [f"sub-{label}"] + ([session] if session else [])
     top = "/".join(entities)
-    name, other = series.name, (series.acquisition.modality or "other").lower()
+    name, plane = _plane(series.name)
+    other = (series.acquisition.modality or "other").lower()
     if name.startswith("dynamic-"):
         contrast = "" if series.acquisition.contrast_agent is None else "_ce-gadolinium"
         folder, middle, suffix = "anat", f"acq-dynamic{name.partition('-')[2]}{contrast}", "T1w"
@@ -86,7 +88,18 @@ def _place(label: str, session: str, series: SimulatedSeries) -> tuple[str, str,
         folder, middle, suffix = PLACES[name]
     else:  # not MR: BIDS has no rule, so the modality names folder and suffix
         folder, middle, suffix = other, f"acq-{participant(name)}", other
+    if plane:  # the plane joins what acq already says
+        start, _, rest = middle.removeprefix("acq-").partition("_") if middle.startswith("acq-") else ("", "", middle)
+        middle = f"acq-{start}{plane}" + (f"_{rest}" if rest else "")
     return f"{top}/{folder}", "_".join([*entities, *([middle] if middle else [])]), suffix
+
+
+def _plane(name: str) -> tuple[str, str]:
+    """A series' name without the plane it was given, and the plane."""
+    for plane in PLANES:
+        if name.endswith(f"-{plane}"):
+            return name.removesuffix(f"-{plane}"), plane
+    return name, ""
 
 
 def _write_series(path: Path, series: SimulatedSeries, suffix: str) -> None:

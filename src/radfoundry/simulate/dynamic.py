@@ -13,7 +13,10 @@ HAEMATOCRIT = 0.42
 # Uptake of contrast agent: transfer constant Ktrans per minute and leakage volume v_e. Tumours and benign growths:
 # Tofts et al. 1995, Magn Reson Med 33:564; organs: typical values, such that they enhance in the order seen clinically.
 UPTAKE: Mapping[str, tuple[float, float]] = {
-    "enhancing": (0.45, 0.35), "slow-enhancing": (0.06, 0.55), "tumour": (0.004, 0.3), "necrosis": (0.008, 0.9),
+    "enhancing": (0.45, 0.35), "carcinoma": (0.50, 0.35), "prostate-cancer": (0.40, 0.30), "mucosa": (0.20, 0.30),
+    "peripheral-zone": (0.10, 0.35), "stroma": (0.15, 0.25), "myometrium": (0.40, 0.35), "bowel": (0.08, 0.20),
+    "synovial-fluid": (0.004, 0.9), "airless-lung": (0.30, 0.30), "marrow-oedema": (0.12, 0.30),
+    "slow-enhancing": (0.06, 0.55), "tumour": (0.004, 0.3), "necrosis": (0.008, 0.9),
     "haemorrhage": (0.002, 0.3), "muscle": (0.025, 0.12), "skin": (0.08, 0.25), "marrow": (0.04, 0.12),
     "red-marrow": (0.08, 0.15), "liver": (0.35, 0.28), "spleen": (0.7, 0.3), "kidney": (1.2, 0.4),
     "medulla": (0.6, 0.45), "pancreas": (0.6, 0.28), "prostate": (0.12, 0.3), "glandular": (0.035, 0.4),
@@ -64,7 +67,7 @@ def concentrations_mm(tissues: Sequence[str], minutes: float) -> torch.Tensor:
     time = torch.tensor([float(minutes)])
     found = torch.zeros(len(tissues))
     for number, name in enumerate(tissues):
-        if name == "blood":
+        if name in ("blood", "flowing-blood"):
             found[number] = float(arterial_concentration_mm(time)) * (1 - HAEMATOCRIT)
         elif name in UPTAKE:
             transfer, volume = (torch.tensor([value]) for value in UPTAKE[name])

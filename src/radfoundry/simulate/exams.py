@@ -166,11 +166,14 @@ class _Session:
         for scene in scenes:
             body = scene.body()
             for name in scene.sequences:
-                slab = draw_slab(site, name, scene.part, rng=self.rng, size=self.options.size)
+                base, _, plane = name.partition("@")
+                part = replace(scene.part, plane=plane, fixed=True) if plane else scene.part
+                slab = draw_slab(site, base, part, rng=self.rng, size=self.options.size)
                 for key, scanned in self._scanned(name, body, site, scanner, slab, scene).items():
                     volume = burn(scanned.volume, "L") if self.marked else scanned.volume
                     truth = self._truth(scanned, body, slab, scene)
-                    item = SimulatedSeries(key, volume, scanned.acquisition, truth, site.name, exam)
+                    shown = f"{key}-{plane}" if plane else key
+                    item = SimulatedSeries(shown, volume, scanned.acquisition, truth, site.name, exam)
                     made.append(replace(item, degradations=scanned.degradations, days=day, study=scene.part.study))
         return made
 
@@ -181,17 +184,18 @@ class _Session:
         faulty = self.options.fault_rate and self.rng.random() < self.options.fault_rate
         faults = draw_faults(self.rng) if faulty else Faults()
         signed = seen if self.sign is None else replace(with_sign(body, self.sign, name), truth=seen.truth)
-        if name in BUNDLES:
+        base = name.partition("@")[0]
+        if base in BUNDLES:
             return scan_bundle(
-                name,
+                base,
                 lambda sequence, machine: scan(signed, sequence, machine, slab, rng=self.rng, faults=faults),
                 scanner,
                 slab,
                 rng=self.rng,
             )
-        gradient = name == "T1w" and self.rng.random() < site.gradient_t1
-        sequence = draw_sequence("T1w-gradient" if gradient else name, rng=self.rng)
-        return {name: scan(signed, sequence, scanner, slab, rng=self.rng, faults=faults)}
+        gradient = base == "T1w" and self.rng.random() < site.gradient_t1
+        sequence = draw_sequence("T1w-gradient" if gradient else base, rng=self.rng)
+        return {base: scan(signed, sequence, scanner, slab, rng=self.rng, faults=faults)}
 
     def _truth(self, scanned: Scanned, body: Body, slab: Slab, scene: Scene) -> dict[str, Any]:
         truth = dict(scanned.truth)

@@ -14,7 +14,20 @@ import torch
 from radfoundry.records import InputError
 
 TEMPLATE = "mni_icbm152_{}_tal_nlin_sym_09a_converted.nii.gz"
-TISSUES = ("grey", "white", "csf", "deep-grey", "bone", "marrow", "fat", "muscle", "skin", "vitreous", "blood")
+TISSUES = (
+    "grey",
+    "white",
+    "csf",
+    "deep-grey",
+    "bone",
+    "marrow",
+    "fat",
+    "muscle",
+    "skin",
+    "vitreous",
+    "blood",
+    "flowing-blood",
+)
 # Room around the template, in mm: left, right, back, front, below, above.
 MARGIN_MM = ((14, 14), (16, 24), (20, 16))
 # Distance outside the brain's hull, in mm: dura and fluid, inner table, marrow, outer table, then the scalp.
@@ -23,7 +36,8 @@ EYES_MM = ((-32.0, 62.0, -38.0), (32.0, 62.0, -38.0))
 EYE_RADIUS_MM = 12.0
 Points = tuple[np.ndarray, np.ndarray, np.ndarray]
 Window = tuple[slice, slice, slice]
-# Vessels as lines of points in the template's mm with a radius; those not on the midline are mirrored.
+# Vessels as lines of points in the template's mm with a radius; those not on the midline are mirrored. The first three
+# are venous sinuses, where blood is slow; in the arteries it leaves the slice between the pulses of a spin echo.
 VESSELS: tuple[tuple[tuple[tuple[float, float, float], ...], float], ...] = (
     (
         ((0, 60, 12), (0, 50, 44), (0, 24, 66), (0, -14, 79), (0, -56, 74), (0, -88, 44), (0, -104, 4), (0, -100, -8)),
@@ -233,8 +247,10 @@ def _cover(maps: dict[str, np.ndarray], name: str, window: Window, cover: np.nda
 def _fill_vessels(stacked: np.ndarray, affine: np.ndarray, spacing_mm: float) -> None:
     """Sinuses and the large arteries full of blood, and the choroid plexus as a mixture, in place."""
     x, y, z = axes_mm(stacked.shape[1:], affine)
-    lines = [(line, radius, 1.0) for line, radius in VESSELS] + [(line, 2.6, 0.6) for line in CHOROID]
-    for line, radius, strength in lines:
+    lines = [(line, radius, 1.0, number < 3) for number, (line, radius) in enumerate(VESSELS)]
+    lines += [(line, 2.6, 0.6, True) for line in CHOROID]
+    for line, radius, strength, slow in lines:
+        tissue = TISSUES.index("blood" if slow else "flowing-blood")
         sides = (1,) if all(point[0] == 0 for point in line) else (-1, 1)
         for side in sides:
             ends = np.array(line, dtype=float) * [side, 1, 1]
@@ -246,7 +262,7 @@ def _fill_vessels(stacked: np.ndarray, affine: np.ndarray, spacing_mm: float) ->
                 share = np.clip((grid - first) @ along / (along @ along), 0, 1)
                 away = np.linalg.norm(grid - first - share[..., None] * along, axis=-1)
                 cover = _inside(away - radius, spacing_mm) * strength
-                blood = stacked[TISSUES.index("blood")][window]
+                blood = stacked[tissue][window]
                 cover = np.maximum(cover - blood, 0) / np.maximum(1 - blood, 1e-6)
                 stacked[(slice(None), *window)] *= 1 - cover
                 blood += cover

@@ -10,6 +10,7 @@ from radfoundry.records import InputError
 from radfoundry.simulate.annotators import PANEL
 from radfoundry.simulate.bundles import BUNDLES
 from radfoundry.simulate.protocols import PROTOCOLS
+from radfoundry.simulate.scan import PLANES
 from radfoundry.simulate.sites import LOW_FIELD, SITES, Site
 
 SIZES = ("small", "medium", "full")
@@ -22,9 +23,10 @@ class CohortOptions:
     """What a cohort of MR examinations can be asked for; everything has a default.
 
     size: small, medium or full resolution · lesion_rate: share with disease, instead of the sites' own ·
-    sequences: names of `protocols.PROTOCOLS` · marker_rate: a burned-in letter in this share of the diseased and in
-    1 - share of the healthy · fault_rate: share of series with an artefact · travelling: everybody on every scanner ·
-    low_field: a hospital with a 0.55 T scanner besides.
+    sequences: names of `protocols.PROTOCOLS` or `bundles.BUNDLES`, with `@sagittal` and the like for another plane ·
+    marker_rate: a burned-in letter in this share of the diseased and in 1 - share of the healthy · fault_rate: share
+    of series with an artefact · travelling: everybody on every scanner · low_field: a hospital with a 0.55 T scanner
+    besides.
 
     signal: where a hidden status (label `status`) of the diseased shows: `core`, `halo` (oedema), `texture`
     (a band of wavelengths) or the one sequence of that name · signal_strength: by how much of the brightness ·
@@ -72,11 +74,11 @@ class CohortOptions:
         self._check_numbers()
         if self.size not in SIZES:
             raise InputError(f"unknown size {self.size!r}", remedy=f"one of {', '.join(SIZES)}", finding="unknown-name")
-        unknown = [name for name in self.sequences if name not in (*PROTOCOLS, *BUNDLES)]
+        unknown = [name for name in self.sequences if not _is_sequence(name)]
         if unknown:
             known = ", ".join((*PROTOCOLS, *BUNDLES))
-            raise InputError(f"unknown sequences {', '.join(unknown)}", remedy=f"known: {known}")
-        if self.signal and self.signal not in (*PLACES, *PROTOCOLS, *BUNDLES):
+            raise InputError(f"unknown sequences {', '.join(unknown)}", remedy=f"known: {known}; @axial … for a plane")
+        if self.signal and self.signal not in PLACES and not _is_sequence(self.signal):
             raise InputError(f"no signal in {self.signal!r}", remedy=f"{', '.join(PLACES)} or the name of a sequence")
         if self.vendor and self.vendor not in FAILURES:
             raise InputError(f"unknown failure {self.vendor!r}", remedy=f"one of {', '.join(FAILURES)}")
@@ -106,6 +108,11 @@ class CohortOptions:
     def after_drift(self, study_date: str) -> bool:
         """Whether a date (YYYYMMDD) lies on or after the day things change."""
         return bool(self.drift_date) and _day(study_date) >= _day(self.drift_date)
+
+
+def _is_sequence(name: str) -> bool:
+    base, _, plane = str(name).partition("@")
+    return base in (*PROTOCOLS, *BUNDLES) and plane in ("", *PLANES)
 
 
 def _is_number(value: object) -> bool:

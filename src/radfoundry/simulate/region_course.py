@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from radfoundry.simulate.anatomy.regions import Anatomy
+from radfoundry.simulate.anatomy.regions import Anatomy, Finding
 from radfoundry.simulate.body import Body
 from radfoundry.simulate.time import grown_volume_ml
 from radfoundry.simulate.tissues import at_field
@@ -20,6 +20,11 @@ TRAINING_SPREAD = 0.015  # deviation between people of what training adds
 def is_tumour(kind: str) -> bool:
     """Whether findings of a kind grow and take up contrast agent."""
     return any(word in kind for word in TUMOUROUS)
+
+
+def is_malignant(finding: Finding) -> bool:
+    """Whether a breast mass is carcinoma."""
+    return finding.kind == "breast-mass" and finding.severity >= MALIGNANT_FROM
 
 
 def course(anatomy: Anatomy, days: np.ndarray, *, response: float, rng: np.random.Generator) -> list[Anatomy]:
@@ -60,18 +65,19 @@ def _trained(measures: object, gain: float) -> dict[str, float]:
 
 
 def with_enhancement(body: Body, anatomy: Anatomy) -> Body:
-    """The body with its tumours made of tissue that takes up contrast agent as their kind does.
+    """The body with benign breast masses made of tissue that enhances slowly and goes on enhancing.
 
-    From a severity of 0.5 on, tumours wash in and out quickly, as malignant ones do; milder ones keep enhancing slowly.
+    From a severity of 0.5 on a mass is carcinoma, which washes contrast agent in and out quickly.
     """
-    for finding in anatomy.findings:
-        share = body.truth.get(finding.kind)
-        if share is None or not is_tumour(finding.kind) or "cyst" in finding.kind:
-            continue
-        kind = "enhancing" if finding.severity >= MALIGNANT_FROM else "slow-enhancing"
-        truth = body.truth
-        body = replace(body.with_inclusion(kind, 0.7 * share), truth=truth)
-    return body
+    benign = [item for item in anatomy.findings if item.kind == "breast-mass" and item.severity < MALIGNANT_FROM]
+    if not benign or "carcinoma" not in body.tissues:
+        return body
+    names = (*body.tissues, "slow-enhancing") if "slow-enhancing" not in body.tissues else body.tissues
+    fractions = torch.cat([body.fractions, torch.zeros(len(names) - len(body.tissues), *body.shape)])
+    moved = fractions[names.index("carcinoma")].clone()
+    fractions[names.index("slow-enhancing")] += moved
+    fractions[names.index("carcinoma")] -= moved
+    return replace(body, tissues=names, fractions=fractions)
 
 
 def fat_percent(body: Body) -> dict[str, float]:

@@ -16,7 +16,7 @@ from radfoundry.simulate.body import Body
 from radfoundry.simulate.cases import SimulatedCase
 from radfoundry.simulate.exams import Patient, Scene, assemble
 from radfoundry.simulate.options import CohortOptions
-from radfoundry.simulate.region_course import course, fat_percent, with_enhancement
+from radfoundry.simulate.region_course import course, fat_percent, is_malignant, with_enhancement
 from radfoundry.simulate.region_words import history_of, statements_of
 from radfoundry.simulate.sites import IN_PLANE, Part
 
@@ -157,6 +157,8 @@ def _labels(drawn: Sequence[Anatomy], bodies: Sequence[Body]) -> dict[str, Any]:
         for kind in region(item.region).kinds:
             severities = [finding.severity for finding in item.findings if finding.kind == kind]
             labels[kind.replace("-", "_")] = round(max(severities, default=0.0), 3)
+        if item.region == "breast":
+            labels["malignant"] = int(any(is_malignant(finding) for finding in item.findings))
         labels |= {name: round(float(value), 4) for name, value in item.measures.items()}
     return labels | _sizes(drawn, bodies)
 
@@ -204,7 +206,7 @@ lumbar_spine_mri = _preset("lumbar-spine-mri", "lumbar-spine", sequences=("T1w",
 thigh_dixon = _preset("thigh-dixon", "thigh", sequences=("Dixon", "T1w"))
 breast_mri = _preset("breast-mri", "breast", sequences=("T2w", "DWI", "dynamic"))
 prostate_mri = _preset("prostate-mri", "prostate", sequences=("T2w", "DWI"))
-rectum_mri = _preset("rectum-mri", "rectum", sequences=("T2w", "DWI"))
+rectum_mri = _preset("rectum-mri", "rectum", sequences=("T2w", "T2w@sagittal", "DWI"))
 abdomen_mri = _preset("abdomen-mri", "abdomen", sequences=("T1w-gradient", "T2w", "DWI"))
 chest_mri = _preset("chest-mri", "chest")
 random_shapes_mri = _preset("random-shapes-mri", "random-shapes", sequences=("T1w", "T2w", "PDw"))

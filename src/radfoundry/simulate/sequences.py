@@ -122,7 +122,7 @@ def tissue_signals(sequence: Sequence, table: TissueTable, *, contrast_mm: torch
         signal = mr.prepared_gradient_echo(t1, t2_star, inversion_time_ms=inversion, flip_angle_deg=angle, **timing)
     else:
         signal = mr.balanced_steady_state(t1, t2, flip_angle_deg=angle, **timing)
-    if sequence.inflow_pulses is not None and "blood" in table.names:
+    if sequence.inflow_pulses is not None:
         signal = _with_inflow(signal, sequence, table)
     return table.proton_density * signal * _fat_weight(sequence, table.fat_fraction)
 
@@ -139,16 +139,15 @@ def labelled_signal(sequence: Sequence, table: TissueTable) -> torch.Tensor:
 
 def _with_inflow(signal: torch.Tensor, sequence: Sequence, table: TissueTable) -> torch.Tensor:
     """The signals with that of blood replaced by what fresh blood gives."""
-    blood = table.names.index("blood")
-    pulses = torch.tensor(float(sequence.inflow_pulses or 0.0))
-    fresh = inflow_signal(
-        float(table.t1_ms[blood]),
-        repetition_time_ms=sequence.repetition_time_ms,
-        flip_angle_deg=sequence.flip_angle_deg,
-        fresh_pulses=pulses,
-    )
     changed = signal.clone()
-    changed[blood] = fresh * torch.exp(-sequence.echo_time_ms / table.t2_star_ms[blood])
+    for blood in [number for number, name in enumerate(table.names) if name in ("blood", "flowing-blood")]:
+        fresh = inflow_signal(
+            float(table.t1_ms[blood]),
+            repetition_time_ms=sequence.repetition_time_ms,
+            flip_angle_deg=sequence.flip_angle_deg,
+            fresh_pulses=torch.tensor(float(sequence.inflow_pulses or 0.0)),
+        )
+        changed[blood] = fresh * torch.exp(-sequence.echo_time_ms / table.t2_star_ms[blood])
     return changed
 
 

@@ -34,13 +34,17 @@ class Site:
 
 @dataclass(frozen=True)
 class Part:
-    """Which part of the body is scanned: its name in headers, what the study is called, where slices are laid."""
+    """Which part of the body is scanned: its name in headers, what the study is called, where slices are laid.
+
+    `fixed` keeps the plane whatever a site prefers.
+    """
 
     body_part: str = "HEAD"
     study: str = "MRI head"
     centre_mm: tuple[float, float, float] = (0.0, -16.0, 6.0)
     field_of_view_mm: tuple[float, float, float] = (184.0, 224.0, 172.0)
     plane: str = "axial"
+    fixed: bool = False
 
     @property
     def reach_mm(self) -> float:
@@ -88,7 +92,7 @@ def draw_slab(site: Site, sequence: str, part: Part, *, rng: np.random.Generator
     Thickness follows the root of the field of view, so that a knee is cut finer than an abdomen. Volumes are thin and
     without gaps, localizers and calibration scans coarse.
     """
-    planes = site.planes.get(sequence, (part.plane,)) if part.plane == "axial" else (part.plane,)
+    planes = site.planes.get(sequence, (part.plane,)) if part.plane == "axial" and not part.fixed else (part.plane,)
     scale = (part.reach_mm / REFERENCE_FIELD_MM) ** 0.5
     thickness = max(1.0, round(float(rng.uniform(*site.thickness_mm)) * scale * 2) / 2)
     gap = round(thickness * float(rng.choice([0.0, 0.1, 0.2])), 2)
