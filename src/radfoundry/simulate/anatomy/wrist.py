@@ -1,260 +1,210 @@
-"""The wrist: radius, ulna, eight carpal bones, metacarpal bases, tendons in their tunnel, and what goes wrong in it."""
+"""The wrist: radius, ulna, eight carpals, bases of the metacarpals, tendons and the carpal tunnel, and its injuries."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from radfoundry.simulate.anatomy import bones
 from radfoundry.simulate.anatomy.bones import Bone, Break, shaft_cortex
 from radfoundry.simulate.anatomy.canvas import Canvas
-from radfoundry.simulate.anatomy.frames import band, finished, placed, stretched
+from radfoundry.simulate.anatomy.frames import band, finished, stretched
+from radfoundry.simulate.anatomy.joints import JointPlan, whole, worst
 from radfoundry.simulate.anatomy.limbs import Muscle, marble, pack, wrap
-from radfoundry.simulate.anatomy.people import muscle_fat, severities, sized
 from radfoundry.simulate.anatomy.regions import Anatomy, Finding, Region
-from radfoundry.simulate.anatomy.shapes import Point, Shape, box, common, cut, ellipsoid, grow, loft, tube, union
+from radfoundry.simulate.anatomy.shapes import Shape, box, cut, ellipsoid, grow, loft, tube, union
 from radfoundry.simulate.body import Body
 
-# Drawn as the right hand with the palm forward: the thumb is at +x, the fingers point down.
-CENTRE_MM = (4.0, 1.0, -12.0)
-FIELD_MM = (100.0, 64.0, 132.0)
-WIDTH_MM = 54.0  # of radius and ulna together at the joint, at scale 1
+CENTRE_MM = (0.0, 0.0, -6.0)
+FIELD_MM = (94.0, 58.0, 124.0)
 
-# Width of the wrist's bones: Schuind et al. 1992, J Hand Surg 17:698. Carpal sizes: Crisco et al. 2005, J Bone Joint
-# Surg Am 87:2256 (women's bones have about 60 % of the volume of men's, some 15 % less along each axis).
-MEANS = {"wrist_width_mm": (49.5, 57.0), "cartilage_mm": (0.8, 0.9)}
-CARPALS: Mapping[str, tuple[Point, Point, Point]] = {
-    "scaphoid": ((15.5, 2.5, -13.0), (6.0, 6.0, 12.0), (15.0, 30.0, 0.0)),
-    "lunate": ((2.0, 0.5, -9.5), (7.5, 8.5, 7.0), (0.0, -6.0, 0.0)),
-    "triquetrum": ((-11.0, -1.5, -14.5), (6.0, 7.0, 7.5), (0.0, 20.0, 0.0)),
-    "pisiform": ((-14.0, 9.5, -16.0), (4.2, 4.5, 5.5), (0.0, 0.0, 0.0)),
-    "trapezium": ((23.5, 6.0, -28.5), (7.0, 6.5, 7.0), (0.0, 20.0, 0.0)),
-    "trapezoid": ((14.0, -2.0, -29.0), (5.5, 7.5, 6.5), (0.0, 0.0, 0.0)),
-    "capitate": ((3.0, -1.0, -26.5), (6.3, 8.0, 11.5), (0.0, 0.0, 0.0)),
-    "hamate": ((-9.0, 0.0, -28.5), (6.8, 8.0, 9.0), (0.0, -15.0, 0.0)),
+# Widths and carpal height: Schuind 1992, J Hand Surg Am 17:698 (normal hand radiographs; ulna to radius 50 to 60 mm).
+PLAN = JointPlan(
+    "wrist",
+    {"wrist_width_mm": (51.0, 58.0), "radiocarpal_space_mm": (1.9, 2.1)},
+    ("wrist_width_mm", 54.0),
+    {
+        "distal radius": Break("radius", (11, 0, 15), (0.0, 0.25, -1.0), (0.1, -0.9, 0.35), reach_mm=30),
+        "scaphoid waist": Break("scaphoid", (15.5, 1.5, -12), (0.55, 0.25, -0.8), (0.2, 0.5, 0.0), reach_mm=16),
+        "ulnar styloid": Break("ulna", (-23.5, -5, 1), (-0.2, 0.0, -1.0), (-0.5, 0.0, -0.5), reach_mm=7),
+    },
+    {
+        "effusion": {"radiocarpal joint": ((2.0, -6.0, -4.0), 34.0)},
+        "marrow-oedema": {"lunate": ((0.0, 0.0, -8.5), 14.0), "distal radius": ((12.0, 0.0, 8.0), 22.0),
+                          "scaphoid": ((15.0, 2.0, -12.0), 16.0)},
+        "ligament-tear": {"triangular fibrocartilage": ((-11.0, -2.0, -2.5), 10.0)},
+    },
+    (3.0, 2.2),
+)  # fmt: skip
+CARPALS: Mapping[str, Shape] = {
+    "scaphoid": tube([(11.5, -1.5, -6.5), (15, 1, -12), (20, 5, -19)], [7.2, 5.6, 6.4]),
+    "lunate": ellipsoid((0, 0, -8.5), (8.6, 8.6, 7.4)),
+    "triquetrum": ellipsoid((-13, -2, -13.5), (7.4, 7.2, 7.6), turn_deg=(0, 35, 0)),
+    "pisiform": ellipsoid((-16, 10.5, -14), (4.8, 4.6, 5.4)),
+    "trapezium": ellipsoid((24.5, 6, -28), (8.2, 7.4, 7.4), turn_deg=(0, -25, 0)),
+    "trapezoid": ellipsoid((13.6, 0, -28), (5.8, 8.0, 6.8)),
+    "capitate": union(ellipsoid((2.5, 0, -18), (7.2, 7.4, 8)), ellipsoid((3.5, 0, -27), (7.6, 8.4, 9)), blend_mm=3),
+    "hamate": union(ellipsoid((-9.5, 0, -25), (7.4, 8.2, 9.5)), tube([(-10, 5, -28), (-10.5, 12, -29)], [3.4, 2.6])),
 }
-METACARPALS: tuple[tuple[Point, Point], ...] = (
-    ((28, 10, -39), (42, 16, -80)),
-    ((15, -1, -41), (19, -1, -95)),
-    ((4, -1, -43), (5, -2, -95)),
-    ((-6, -1, -42), (-9, -1, -95)),
-    ((-14, 1, -41), (-22, 1, -95)),
-)
-FRACTURES: Mapping[str, Break] = {
-    "distal radius": Break("radius", (12, 0, 14), (0.15, 0.25, 0.95), (0.0, -0.9, 0.4), reach_mm=26),
-    "scaphoid waist": Break("scaphoid", (15.5, 2.5, -13), (-0.5, -0.2, 0.85), (0.3, 0.0, 0.0), reach_mm=14),
+METACARPALS: Mapping[str, Shape] = {
+    "metacarpal-1": tube([(31, 9, -38), (38, 12, -56), (46, 15, -90)], [7.4, 5.0, 5.5]),
+    "metacarpal-2": tube([(15, 0, -40), (17.5, 1, -56), (21, 2, -100)], [7.4, 4.8, 4.8]),
+    "metacarpal-3": tube([(3.5, -1, -42), (4.5, 0, -58), (6, 1, -100)], [7.2, 4.7, 4.7]),
+    "metacarpal-4": tube([(-7.5, -1, -40), (-9, 0, -56), (-12, 1, -100)], [6.0, 4.0, 4.2]),
+    "metacarpal-5": tube([(-16.5, -1, -38), (-20, -0.5, -54), (-27, 1, -100)], [6.2, 4.1, 4.3]),
 }
-OEDEMA = {"lunate": (2.0, 0.5, -9.5), "scaphoid": (15.5, 2.5, -13.0), "distal radius": (12.0, 0.0, 8.0)}
-DISC: tuple[Point, ...] = ((3, -1, -0.5), (-8, -1, -1.0), (-17, -2, -1.5))
-# Across the palm, towards it, and where each flexor tendon leads to among the fingers.
-FLEXORS = (
-    *((-5, 14, -12), (-1, 15, -4), (3, 15, 4), (7, 14, 13)),
-    *((-6, 10, -14), (-2, 10, -5), (2, 10, 5), (6, 10, 14), (11, 12, 30)),
-)
-KINDS = ("fracture", "effusion", "marrow-oedema", "ligament-tear")
-ORGANS = ("radius", "ulna", *CARPALS, "metacarpals", "cartilage", "triangular-disc", "muscle", "subcutaneous-fat")
+ORGANS = ("radius", "ulna", *CARPALS, *METACARPALS, "triangular-fibrocartilage", "muscle", "subcutaneous-fat")
 
 
-def draw(
-    rng: np.random.Generator,
-    *,
-    age_years: float,
-    sex: str,
-    findings: tuple[str, ...] = (),
-    severity: float | None = None,
-) -> Anatomy:
-    """A person's wrist: sizes by sex, fat in muscle by age, and the named findings (`severity` 0 to 1)."""
-    measures = sized(rng, MEANS, sex=sex)
-    scale = measures["wrist_width_mm"] / WIDTH_MM
-    left = bool(rng.random() < 0.5)
-    measures |= {
-        "left": float(left),
-        "muscle_fat_fraction": muscle_fat(age_years, sex, rng),
-        "fat_mm": round(float(np.clip(rng.normal(2.6 if sex == "F" else 2.0, 0.4), 1.0, 5.0)), 2),
-    }
-    bad = severities(rng, findings, severity=severity)
-    sites = {"fracture": str(rng.choice(list(FRACTURES))), "marrow-oedema": str(rng.choice(list(OEDEMA)))}
-    made = tuple(
-        placed(_finding(kind, value, sites.get(kind, "")), scale=scale, left=left) for kind, value in bad.items()
+def _radius() -> Shape:
+    """The distal radius: a flare that ends in a hollow, with its styloid at the thumb's side."""
+    stem = loft(
+        [-11, -3, 4, 12, 26, 110],
+        [(22, -1), (14, 0), (11.5, 0), (11.5, 0), (12, 0), (9, 0)],
+        [(6, 7), (15, 10), (17, 11), (15, 10), (9, 7.5), (7.5, 7)],
+        exponent=2.6,
     )
-    return Anatomy("wrist", age_years, sex, measures, int(rng.integers(2**31)), made)
+    return cut(stem, ellipsoid((5, 0, -22), (23.5, 22, 21.5)))
 
 
-def _finding(kind: str, severity: float, site: str) -> Finding:
-    centre, size = {
-        "effusion": ((2.0, 0.0, -16.0), 30.0 + 10 * severity),
-        "ligament-tear": (DISC[1], 5.0 + 6 * severity),
-        "marrow-oedema": (OEDEMA.get(site, (0.0, 0.0, 0.0)), 2 * (4.0 + 4.0 * severity)),
-        "fracture": (FRACTURES[site].point_mm if site in FRACTURES else (0.0, 0.0, 0.0), 24.0),
-    }[kind]
-    return Finding(kind, severity, centre, size, site=site or {"ligament-tear": "triangular disc"}.get(kind, "wrist"))
-
-
-def radius() -> Shape:
-    """The radius, broad at the joint, hollowed for scaphoid and lunate, with its styloid."""
-    shaft = loft(
-        [-2, 4, 12, 26, 45, 70],
-        [(12, 0), (11.5, 0), (11, 0), (10.5, 0), (10, 0), (10, 0)],
-        [(13.5, 9), (15, 10), (14, 9.5), (9.5, 7.5), (7.5, 6.5), (7.5, 6.5)],
-        exponent=2.5,
-    )
-    styloid = tube([(21, 0, 8), (25.5, 1, -6)], [6, 2.5])
-    return cut(union(shaft, styloid, blend_mm=3), grow(_row(), 1.8))
-
-
-def ulna() -> Shape:
-    """The ulna with its round head and the styloid."""
+def _ulna() -> Shape:
+    """The distal ulna: a round head and a small styloid."""
     return union(
-        tube([(-13, -2, 70), (-13.5, -2, 24), (-13, -2, 12)], [5.5, 5.5, 7.5]),
-        tube([(-13, -2, 12), (-12.5, -2, 7)], [8, 7]),
-        tube([(-18, -5, 6), (-19, -6, -1.5)], [3, 1.8]),
-        blend_mm=3,
+        tube([(-16, -2, 110), (-16.5, -2, 20), (-17, -3, 6)], [6.2, 5.8, 7.2]),
+        ellipsoid((-17, -3, 5.5), (8.2, 8.0, 6.6)),
+        tube([(-23, -5, 6), (-24, -5.5, -4)], [2.8, 2.0]),
+        blend_mm=2,
     )
-
-
-def _row() -> Shape:
-    """Scaphoid and lunate, the surface that the radius is hollowed for."""
-    return union(carpal("scaphoid"), carpal("lunate"), blend_mm=6)
-
-
-def carpal(name: str) -> Shape:
-    """One carpal bone: an egg squared off towards its neighbours, the hamate with its hook."""
-    centre, radii, turn = CARPALS[name]
-    egg = ellipsoid(centre, (radii[0] * 1.12, radii[1] * 1.12, radii[2] * 1.12), turn_deg=turn)
-    block = box(centre, radii, rounding_mm=0.62 * min(radii), turn_deg=turn)
-    shape = common(egg, block)
-    if name == "hamate":
-        shape = union(shape, tube([(-8, 6, -30), (-7, 11.5, -31)], [2.8, 2.2]), blend_mm=2)
-    return shape
-
-
-def metacarpals() -> Shape:
-    """The five bones of the hand's middle, broad at their bases."""
-    return union(*(_metacarpal(base, head) for base, head in METACARPALS))
-
-
-def _metacarpal(base: Point, head: Point) -> Shape:
-    x, y, z = (float(value) for value in 0.8 * np.asarray(base, float) + 0.2 * np.asarray(head, float))
-    foot = ellipsoid((base[0], base[1], base[2] - 3), (6.2, 7.6, 6.5))
-    return union(foot, tube([(x, y, z), head], [5.0, 4.3]), blend_mm=4)
-
-
-def outline() -> Shape:
-    """The skin of the wrist and the hand's root, the thumb's ball to one side."""
-    arm = loft(
-        [-90, -70, -45, -25, -8, 10, 30, 64],
-        [(-1, 0), (0, 1), (1, 2), (2, 1.5), (1, 1), (0, 0), (-1, 0), (-1, 0)],
-        [(41, 16), (40, 18), (36, 20), (32, 20), (29, 19.5), (29, 19), (29.5, 20), (32, 23)],
-        exponent=2.4,
-    )
-    return union(arm, tube([(24, 9, -34), (40, 15, -66), (48, 18, -90)], [12, 14, 10]), blend_mm=12)
-
-
-def muscles() -> list[Muscle]:
-    """Muscles of the palm, between the metacarpals, and those of the forearm before they become tendons."""
-    lines: dict[str, tuple[list[Point], list[float]]] = {
-        "thumb ball": ([(20, 14, -34), (34, 18, -58), (44, 18, -80)], [4, 9, 5]),
-        "adductor": ([(6, 10, -58), (28, 12, -66)], [5, 5]),
-        "little finger ball": ([(-16, 12, -28), (-24, 8, -60), (-27, 4, -88)], [4, 7, 4]),
-        "pronator quadratus": ([(8, 8, 22), (-10, 7, 22)], [4.5, 4.5]),
-        "pronator quadratus high": ([(8, 8, 38), (-10, 7, 38)], [4.5, 4.5]),
-        "flexor mass": ([(-4, 16, 20), (-4, 15, 64)], [2.5, 8]),
-        "extensor mass": ([(2, -14, 26), (0, -15, 64)], [2.5, 7]),
-    }
-    between = [([(x, 0, -50), (x, 0, -92)], [3.6, 4.0]) for x in (10.5, -1.5, -12.5)]
-    tubes = [Muscle("muscle", tube(points, radii)) for points, radii in lines.values()]
-    return [*tubes, *(Muscle("muscle", tube(points, radii)) for points, radii in between)]
 
 
 def build(anatomy: Anatomy, *, spacing_mm: float) -> Body:
     """The wrist of one person as tissues, organs and findings."""
-    measures = anatomy.measures
-    scale = measures["wrist_width_mm"] / WIDTH_MM
+    measures, seed = anatomy.measures, anatomy.texture_seed
+    scale = PLAN.size(measures)
     bad = {finding.kind: finding for finding in anatomy.findings}
-    layer = measures["cartilage_mm"] / scale
     canvas = stretched(CENTRE_MM, FIELD_MM, spacing_mm=spacing_mm, scale=scale)
-    fascia = wrap(canvas, outline(), skin_mm=1.4, fat_mm=measures["fat_mm"])
-    pack(canvas, muscles(), fascia, grow_mm=4.0, septum_mm=0.8)
-    parts = {
-        "radius": Bone("radius", radius(), shaft_cortex(2, 4, 40, thin_mm=0.9, thick_mm=2.6)),
-        "ulna": Bone("ulna", ulna(), shaft_cortex(2, 8, 40, thin_mm=0.9, thick_mm=2.2)),
-        **{name: Bone(name, carpal(name), 0.8) for name in CARPALS},
-        "metacarpals": Bone("metacarpals", metacarpals(), shaft_cortex(2, -44, -75, thin_mm=0.8, thick_mm=1.8)),
-    }
-    _paint_joint(canvas, parts, layer, bad)
+    outline = loft(
+        [-120, -68, -50, -28, -5, 25, 120],
+        [(8, 2), (7, 2), (7, 2), (2, 2), (0, 2), (-1, 2), (-1, 2)],
+        [(44, 17), (43, 19), (43, 20), (36, 21), (31, 20), (29, 20), (36, 25)],
+        exponent=2.6,
+    )
+    fascia = wrap(canvas, outline, skin_mm=1.4, fat_mm=0.8 * measures["fat_mm"])
+    pack(canvas, _muscles(), fascia, grow_mm=2.2, septum_mm=1.0)
     _paint_cords(canvas)
-    plane = FRACTURES[bad["fracture"].site] if "fracture" in bad else None
-    for name, bone in parts.items():
-        hurt = plane is not None and plane.bone == name
-        bones.paint_bone(canvas, bones.break_bone(bone, plane, bad["fracture"].severity) if hurt and plane else bone)
-        if hurt and plane:
-            bones.bleed(canvas, bone, plane, bad["fracture"].severity)
-    if "marrow-oedema" in bad:
-        patch = bad["marrow-oedema"]
-        bones.oedema(canvas, OEDEMA[patch.site], patch.size_mm / 2 / scale, patch.severity, seed=anatomy.texture_seed)
-    bones.trabeculae(canvas, share=0.09, seed=anatomy.texture_seed)
-    marble(canvas, fat_fraction=measures["muscle_fat_fraction"], seed=anatomy.texture_seed, streak_mm=3)
+    _paint_joint(canvas, measures["radiocarpal_space_mm"] / scale, worst(bad, "effusion"))
+    _paint_disc(canvas, bad.get("ligament-tear"))
+    if "effusion" in bad:
+        bones.keep(canvas, "effusion", whole(canvas), canvas.map("synovial-fluid"))
+    PLAN.paint_bones(canvas, _bones(), bad)
+    PLAN.paint_oedema(canvas, anatomy, bad)
+    bones.trabeculae(canvas, share=0.1, seed=seed)
+    marble(canvas, fat_fraction=measures["muscle_fat_fraction"], seed=seed, streak_mm=4)
     return finished(canvas, scale=scale, left=bool(measures["left"]))
 
 
-def _paint_joint(canvas: Canvas, parts: Mapping[str, Bone], layer: float, bad: Mapping[str, Finding]) -> None:
-    """Fluid in the joints, cartilage on the bones, the ligaments between and the disc beside the ulna."""
-    wet = bad["effusion"].severity if "effusion" in bad else 0.0
-    carpus = union(*(parts[name].shape for name in CARPALS))
-    canvas.paint("tendon", common(grow(carpus, 2.6), box((4, 0, -20), (26, 11, 22))), strength=0.75)
-    film = common(grow(carpus, 1.5 * layer + 0.3 + 1.2 * wet), box((4, 0, -17), (25, 9 + 3 * wet, 22)))
-    canvas.paint("synovial-fluid", film, strength=0.35 + 0.6 * wet)
-    if wet:
-        pouches = [
-            ellipsoid((8, -9 - 2 * wet, -6), (14, 2 + 4 * wet, 7)),
-            ellipsoid((-10, -7, 6), (6, 3 * wet + 0.5, 7)),
+def _bones() -> dict[str, Bone]:
+    """All bones; each carpal yields to the ones before it, so that a joint space stays between them."""
+    made = {
+        "radius": Bone("radius", _radius(), shaft_cortex(2, 8, 40, thin_mm=0.8, thick_mm=2.6)),
+        "ulna": Bone("ulna", _ulna(), shaft_cortex(2, 8, 40, thin_mm=0.8, thick_mm=2.3)),
+    }
+    for name, shape in {**CARPALS, **METACARPALS}.items():
+        near = [other.shape for other in made.values() if _meet(other.shape, shape)]
+        cortex = 0.9 if name in CARPALS else shaft_cortex(2, -46, -64, thin_mm=0.8, thick_mm=2.0)
+        made[name] = Bone(name, cut(shape, *(grow(other, 1.5) for other in near)), cortex)
+    return made
+
+
+def _meet(one: Shape, other: Shape) -> bool:
+    """Whether the boxes of two shapes come within 2 mm of each other."""
+    return all(one.low[axis] - 2 < other.high[axis] and other.low[axis] - 2 < one.high[axis] for axis in range(3))
+
+
+def _paint_joint(canvas: Canvas, space_mm: float, severity: float) -> None:
+    """Cartilage and a film of fluid between the bones, wider recesses with an effusion."""
+    ligaments = loft(
+        [-44, -36, -20, -2, 3], [(6, 0), (6, 0), (2, 0), (1, 0), (1, 0)],
+        [(27, 11), (30, 12), (24, 12), (24, 12.5), (20, 10)], exponent=2.6,
+    )  # fmt: skip
+    canvas.paint("tendon", ligaments, strength=0.4)
+    if severity:
+        recess = [ellipsoid((4, -11, -6), (16, 2 + 4 * severity, 6 + 3 * severity))]
+        recess += [
+            ellipsoid((8, 11, -3), (12, 1.5 + 2.5 * severity, 5)),
+            ellipsoid((-14, -3, 11), (9, 9, 2 + 4 * severity)),
         ]
-        canvas.paint("synovial-fluid", union(*pouches))
-        whole = tuple(slice(0, count) for count in canvas.shape)
-        bones.keep(canvas, "effusion", whole, canvas.map("synovial-fluid"))  # ty: ignore[invalid-argument-type]
-    for name in (*CARPALS, "metacarpals"):
-        limit = box((4, 0, -24), (30, 14, 24))
-        canvas.paint("cartilage", common(grow(parts[name].shape, layer), limit), name="cartilage")
-    hollow = common(grow(parts["radius"].shape, layer), grow(_row(), 2.2))
-    canvas.paint("cartilage", hollow, name="cartilage")
-    disc = band(DISC, width_mm=11, thickness_mm=2.0, across=(0, 1, 0))
-    canvas.paint("meniscus", disc, strength=0.95, name="triangular-disc")
-    if "ligament-tear" in bad:
-        torn = bad["ligament-tear"].severity
-        covered = canvas.cover(common(grow(disc, 0.5), ellipsoid(DISC[1], (1.0 + 2.5 * torn, 7, 4))))
+        canvas.paint("synovial-fluid", union(*recess, blend_mm=3), strength=0.6 + 0.4 * severity)
+    for name, shape in CARPALS.items():
+        if name != "pisiform":
+            canvas.paint("cartilage", grow(shape, 0.5 * space_mm), strength=0.9)
+            canvas.paint("synovial-fluid", grow(shape, 0.25), strength=0.25 + 0.4 * severity)
+    canvas.paint("cartilage", grow(_radius(), 0.4 * space_mm), strength=0.6, within="tendon")
+
+
+def _paint_disc(canvas: Canvas, torn: Finding | None) -> None:
+    """The triangular fibrocartilage between ulna and carpus, and a tear in it."""
+    disc = ellipsoid((-13, -2, -2.2), (10.5, 7, 1.9), turn_deg=(0, 8, 0))
+    canvas.paint("meniscus", disc, name="triangular-fibrocartilage")
+    if torn is not None:
+        covered = canvas.cover(ellipsoid((-10, -2, -2.5), (1.0 + 2.5 * torn.severity, 6, 4)))
         if covered is not None:
             window, cover = covered
-            canvas.pour("synovial-fluid", window, cover * (0.3 + 0.65 * torn))
-            bones.keep(canvas, "ligament-tear", window, cover)
+            share = cover * canvas.map("meniscus")[window] * (0.4 + 0.6 * torn.severity)
+            canvas.mix("meniscus", "synovial-fluid", share, window)
+            bones.keep(canvas, "ligament-tear", window, share)
+
+
+def _muscles() -> list[Muscle]:
+    """Forearm bellies above, thumb's and little finger's muscles below, and those between the metacarpals."""
+    return [
+        Muscle("muscle", tube([(-8, 14, 120), (-8, 13, 40), (-6, 12, 24)], [13, 8, 3])),
+        Muscle("muscle", tube([(10, 15, 120), (10, 13, 44), (8, 12, 30)], [12, 7, 3])),
+        Muscle("muscle", box((-3, 8.5, 26), (13, 2.6, 14), rounding_mm=2)),
+        Muscle("muscle", tube([(-2, -12, 120), (0, -11, 40)], [11, 4])),
+        Muscle("muscle", tube([(24, 16, -30), (32, 20, -46), (38, 24, -100)], [4, 9, 10])),
+        Muscle("muscle", tube([(-20, 10, -26), (-24, 12, -44), (-30, 12, -100)], [3.5, 7.5, 8])),
+        Muscle("muscle", tube([(26, 6, -50), (30, 8, -100)], [4, 8])),
+        Muscle("muscle", tube([(10.5, 0, -52), (13, 0, -100)], [2.5, 4.5])),
+        Muscle("muscle", tube([(-2.5, 0, -52), (-3, 0, -100)], [2.5, 4])),
+        Muscle("muscle", tube([(-13.5, 0, -50), (-18.5, 0, -100)], [2.5, 4])),
+    ]
 
 
 def _paint_cords(canvas: Canvas) -> None:
-    """Flexor tendons and the median nerve under their retinaculum, extensor tendons, radial and ulnar arteries."""
-    for x, y, fan in FLEXORS:
-        canvas.paint("tendon", tube([(x - 1, y, 64), (x, y, -10), (x, y, -36), (fan, y - 1, -92)], 2.0), strength=0.95)
-    canvas.paint("nerve", tube([(4, 16, 64), (5, 17, 0), (6, 17, -40)], 2.2))
-    roof = band(
-        [(-13, 13, -26), (-4, 19, -26), (8, 19, -26), (20, 13, -26)], width_mm=22, thickness_mm=1.6, across=(0, 0, 1)
+    """Flexor tendons and median nerve in the carpal tunnel, extensor tendons behind, arteries beside."""
+    for number in range(8):
+        x, y = (number % 4 - 1.5) * 4.6 + 1.5, 11.2 + 3.9 * (number // 4)
+        canvas.paint(
+            "tendon", tube([(1.1 * x, y + 1, 120), (x, y, 10), (x, y - 1, -30), (1.9 * x + 1, y + 1, -100)], 1.6)
+        )
+    canvas.paint("tendon", tube([(17, 14, 120), (16, 13, 0), (21, 13, -34), (36, 17, -100)], 1.8))
+    canvas.paint(
+        "nerve", band([(3, 19, 120), (4, 18.4, 0), (4, 17.6, -36)], width_mm=5, thickness_mm=2.4, across=(1, 0, 0))
     )
+    roof = band([(24, 13, -24), (8, 19.5, -24), (-10, 14.5, -24)], width_mm=20, thickness_mm=1.6, across=(0, 0, 1))
     canvas.paint("tendon", roof, strength=0.9)
-    for x, fan in ((-19, -24), (-9, -12), (-2, -8), (2, 5), (6, 14), (13, 17), (18, 19)):
-        canvas.paint("tendon", tube([(x, -13, 64), (x, -13.5, 0), (fan, -12, -92)], 1.5), strength=0.95)
-    canvas.paint("tendon", tube([(26, 2, 64), (29, 4, 4), (33, 6, -34), (44, 12, -80)], 1.7), strength=0.95)
-    canvas.paint("flowing-blood", tube([(18, 13, 64), (20, 13, 6), (28, -2, -24)], 1.5))
-    canvas.paint("flowing-blood", tube([(-15, 13, 64), (-17, 14, -8), (-15, 15, -40)], 1.4))
-    canvas.paint("nerve", tube([(-18, 13, 64), (-20, 13, -8), (-17, 14, -40)], 1.5))
+    for x, y in ((24, -4), (19, -9.5), (13, -12.5), (6, -13.5), (1, -13.5), (-5, -13), (-12, -12), (-23, -9)):
+        canvas.paint(
+            "tendon", tube([(0.9 * x, y - 1, 120), (x, y, 5), (1.05 * x, y - 0.5, -30), (1.2 * x, y, -100)], 1.3)
+        )
+    canvas.paint("tendon", tube([(-19, 17, 120), (-17, 15, 0), (-16, 13, -12)], 2.0))
+    canvas.paint("tendon", tube([(20, 16, 120), (18, 17, 0), (17, 13, -36)], 2.0))
+    for x, y in ((25, 11), (-13, 16.5)):
+        canvas.paint("flowing-blood", tube([(x, y, 120), (x, y, 0), (0.9 * x, y, -20)], 1.3))
+    canvas.paint("nerve", tube([(-16.5, 18, 120), (-13, 18, -20)], 1.5))
+    for x, y in ((16, -17), (-12, -17), (28, -9)):
+        canvas.paint("blood", tube([(x, y + 1, 120), (x, y, 0), (x, y, -100)], 1.0))
 
 
 WRIST = Region(
     "wrist",
-    draw,
+    PLAN.draw,
     build,
-    KINDS,
+    PLAN.kinds,
     ORGANS,
     CENTRE_MM,
     FIELD_MM,
     plane="coronal",
-    protocols=("T1w", "PDw-fat-suppressed", "T2w", "PDw"),
+    protocols=("T1w", "PDw-fat-suppressed", "T2w"),
     modalities=("MR", "CT", "DX"),
 )
