@@ -1,6 +1,6 @@
 """How fast images are varied for training, against MONAI and TorchIO, and how fast whole patients are simulated.
 
-    python benchmarks/simulate.py [--rounds 5] [--repeats 6] [--patients 24] [--peers FOLDER] [--skip-patients]
+    python benchmarks/simulate.py [--rounds 5] [--repeats 6] [--patients 24] [--peers FOLDER] [--skip-patients] [--skip-varied]
 
 Varied: one 128³ image with its label, moved by one affine and elastic displacement, then shading, Gaussian noise and a
 k-space spike, one thread each. Every library runs in a process of its own, all of them in turn, round after round;
@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 SIZE = 128
 PEERS = ("torch==2.13.0", "monai==1.6.1", "torchio==1.2.1")
@@ -175,7 +176,7 @@ def patients(count: int) -> dict[str, float]:
     import resource
 
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "radfoundry.cli.main", "simulate", "--cohort", "brain-multisequence"]
+        command = [str(Path(sys.executable).with_name("radfoundry")), "simulate", "--cohort", "brain-multisequence"]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         started = time.perf_counter()
         subprocess.run(
@@ -218,24 +219,34 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=6)
     parser.add_argument("--patients", type=int, default=24)
     parser.add_argument("--skip-patients", action="store_true")
+    parser.add_argument("--skip-varied", action="store_true")
     parser.add_argument("--peers", type=Path, default=Path(tempfile.gettempdir()) / "radfoundry-peers")
     parser.add_argument("--measure")
     chosen = parser.parse_args()
     if chosen.measure:
         measure(chosen.measure, chosen.repeats)
         return
-    peers = str(peers_python(chosen.peers))
+    old = json.loads(RESULTS.with_suffix(".json").read_text()) if RESULTS.with_suffix(".json").exists() else {}
+    found = {**old} if chosen.skip_varied else varied(chosen.rounds, chosen.repeats, str(peers_python(chosen.peers)))
+    found["patients"] = old.get("patients") if chosen.skip_patients else patients(chosen.patients)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    RESULTS.with_suffix(".md").write_text(page(found))
+    print(page(found))
+
+
+def varied(count: int, repeats: int, peers: str) -> dict[str, Any]:
+    """Every way in turn, round after round."""
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in WAYS}
-    for _ in range(chosen.rounds):
+    for _ in range(count):
         for name, way in WAYS.items():
-            rounds[name].append(run_one(sys.executable if way == "radfoundry" else peers, way, chosen.repeats))
+            rounds[name].append(run_one(sys.executable if way == "radfoundry" else peers, way, repeats))
     table = {
         name: {key: statistics.median(one[key] for one in values) for key in values[0]}
         for name, values in rounds.items()
     }
-    mine = table["radfoundry"]["processor_s"]
     best = min((name for name in WAYS if name != "radfoundry"), key=lambda name: table[name]["processor_s"])
-    found = {
+    return {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine(),
         "load_average": os.getloadavg(),
@@ -243,32 +254,28 @@ def main() -> None:
         "varied": table,
         "rounds": rounds,
         "faster_peer": best,
-        "times_faster": table[best]["processor_s"] / mine,
+        "times_faster": table[best]["processor_s"] / table["radfoundry"]["processor_s"],
     }
-    old = json.loads(RESULTS.with_suffix(".json").read_text()) if RESULTS.with_suffix(".json").exists() else {}
-    found["patients"] = old.get("patients") if chosen.skip_patients else patients(chosen.patients)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
-    lines = [
-        "# Varying images and simulating patients",
-        "",
-        "| 128³ image and label, one thread | processor s | wall s | times ours |",
-    ]
+
+
+def page(found: dict[str, Any]) -> str:
+    mine = found["varied"]["radfoundry"]["processor_s"]
+    lines = ["# Varying images and simulating patients", ""]
+    lines.append("| 128³ image and label, one thread | processor s | wall s | times ours |")
     lines.append("| --- | ---: | ---: | ---: |")
-    for name, row in table.items():
+    for name, row in found["varied"].items():
         lines.append(f"| {name} | {row['processor_s']:.3f} | {row['wall_s']:.3f} | {row['processor_s'] / mine:.1f} |")
     made = found["patients"]
     if made:
         lines += [
             "",
-            f"Whole patients (`brain-multisequence`, {made['patients']} of them, DICOM written, 2 workers): "
-            f"{made['processor_s_per_patient']:.2f} processor s each, start-up included; {made['wall_s']:.0f} s wall, "
-            f"{made['patients_per_minute']:.0f} a minute on this machine at the time, "
+            f"Whole patients (`brain-multisequence`, {made['patients']} of them, DICOM written, 2 workers):",
+            f"{made['processor_s_per_patient']:.2f} processor s each, start-up included; {made['wall_s']:.0f} s wall,",
+            f"{made['patients_per_minute']:.0f} a minute on this machine at the time,",
             f"{made['patients_per_minute_if_both_cores_are_free']:.0f} a minute if both cores are free.",
         ]
     lines += ["", f"{found['machine']}; load {found['load_average'][0]:.1f}; {found['made']}.", ""]
-    RESULTS.with_suffix(".md").write_text("\n".join(lines))
-    print("\n".join(lines))
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
     "renal-tumour": ("renal mass", "renal tumour", "solid renal lesion"),
     "kidney-cyst": ("renal cyst", "cortical cyst", "fluid-filled renal lesion"),
     "renal-cyst": ("renal cyst", "cortical cyst", "fluid-filled renal lesion"),
+    "kidney-stone": ("kidney stone", "renal calculus", "stone in the renal pelvis"),
     "pancreas-tumour": ("pancreatic mass", "tumour of the pancreas", "hypovascular pancreatic lesion"),
     "pancreatic-tumour": ("pancreatic mass", "tumour of the pancreas", "hypovascular pancreatic lesion"),
     "ascites": ("ascites", "free fluid", "peritoneal fluid"),
