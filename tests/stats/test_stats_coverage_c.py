@@ -108,8 +108,8 @@ def rating_rejections(structure, runs=4000):
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_obuchowski_rockette_holds_its_error_and_covers(structure):
     found = rating_rejections(structure)
-    # Five readers: the literature finds 4 to 6.5 %; 4,000 runs add 0.35 % of scatter.
-    assert 0.04 <= found["rejected"] <= 0.065
+    # Five readers: the literature finds 4 to 6.5 %; 4,000 runs add 0.35 points of scatter.
+    assert 0.04 <= found["rejected"] <= 0.06
     assert 0.93 <= found["difference covered"] <= 0.97
     assert 0.93 <= found["single arm covered"] <= 0.97
     # The published interval of one arm, on the AUROC's own scale, is shown beside it: a little short near 0.86.
