@@ -68,6 +68,11 @@ COHORTS = {
     "chest-mri": "radfoundry.simulate.region_presets:chest_mri",
     "random-shapes-mri": "radfoundry.simulate.region_presets:random_shapes_mri",
     "multi-region": "radfoundry.simulate.region_presets:multi_region",
+    "chest-radiographs": "radfoundry.simulate.modality_presets:ChestRadiographs",
+    "knee-radiographs": "radfoundry.simulate.modality_presets:KneeRadiographs",
+    "chest-ct": "radfoundry.simulate.modality_presets:CtScans",
+    "mammograms": "radfoundry.simulate.modality_presets:Mammograms",
+    "breast-ultrasound": "radfoundry.simulate.modality_presets:BreastUltrasound",
 }
 OBJECTIVES = {
     "contrast": "radfoundry.train.objectives.contrast:build",

@@ -37,7 +37,7 @@ MATERIALS: Mapping[str, Acoustic] = MappingProxyType(
     {
         "liver": Acoustic(1595, 1.06, 0.50, 0.0),
         "fat": Acoustic(1450, 0.95, 0.48, -11.0, 0.55),
-        "glandular": Acoustic(1515, 1.02, 0.75, 3.0, 0.35),
+        "glandular": Acoustic(1515, 1.02, 0.75, 3.0, 0.2),
         "muscle": Acoustic(1580, 1.05, 0.80, -9.0, 0.85),
         "skin": Acoustic(1615, 1.09, 1.30, 5.0),
         "fibrous": Acoustic(1650, 1.10, 1.60, 6.0, 0.3),
@@ -112,8 +112,8 @@ class AcousticMaps:
     strands: torch.Tensor
 
 
-def acoustic_maps(names: Sequence[str], shares: torch.Tensor) -> AcousticMaps:
-    """Properties where tissues have shares `(tissues, …)`; what is missing to 1 is air.
+def acoustic_maps(names: Sequence[str], shares: torch.Tensor, *, gel: torch.Tensor | None = None) -> AcousticMaps:
+    """Properties where tissues have shares `(tissues, …)`; what is missing to 1 is air, and gel where `gel` is true.
 
     Echo amplitudes add by power, since scatterers of different tissues are independent.
     """
@@ -121,6 +121,9 @@ def acoustic_maps(names: Sequence[str], shares: torch.Tensor) -> AcousticMaps:
     air = MATERIALS["air"]
     empty = (1 - shares.sum(dim=0)).clamp(0, 1)
     impedance, loss = empty * air.impedance_mrayl, empty * air.attenuation_db
+    if gel is not None:  # gel passes sound as skin does, and echoes as little as water
+        impedance = torch.where(gel, empty * MATERIALS["skin"].impedance_mrayl, impedance)
+        loss = torch.where(gel, empty * MATERIALS["water"].attenuation_db, loss)
     power, strands = torch.zeros_like(empty), torch.zeros_like(empty)
     for share, item in zip(shares, table, strict=True):
         impedance = impedance + share * item.impedance_mrayl

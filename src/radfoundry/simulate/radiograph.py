@@ -209,7 +209,7 @@ def displayed(
     sharp = logarithm - blurred(logarithm, display.edge_mm / film.pixel_mm)
     value = logarithm - display.flattening * coarse + display.edges * sharp
     low, high = (float(edge) for edge in np.percentile(value[place].numpy(), (1.0, 99.0)))
-    place_in_range = (value - (low + high) / 2) / max(high - low, 1e-6)
+    place_in_range = (value - (0.44 * low + 0.56 * high)) / max(high - low, 1e-6)
     toe = torch.sigmoid(torch.tensor(-0.55 * display.contrast))  # the curve meets black and white just outside
     curve = (torch.sigmoid(display.contrast * place_in_range) - toe) / (1 - 2 * toe)
     return curve.clamp(0, 1) * (opened > 0.5)

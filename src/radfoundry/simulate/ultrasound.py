@@ -21,6 +21,7 @@ from radfoundry.volume import Volume
 SPEED_M_PER_S = 1540.0  # what every scanner assumes
 FWHM = 2.3548  # of a Gaussian, in standard deviations
 INTERFACE_GAIN = 90.0  # echo of a wall of reflectivity 1 over the mean echo of liver
+GEL_MM = 6.0  # air that near to the probe is gel: the skin's voxels are part air
 SHARED = 4  # samples of one beam width
 TOP_DB = 20.0  # full brightness over the mean echo of liver
 
@@ -75,7 +76,7 @@ class Machine:
     gain_db_per_cm_mhz: float = 0.6
     gain_db: float = 0.0
     looks: int = 4
-    noise_db: float = -75.0
+    noise_db: float = -92.0
     pixel_mm: float = 0.1
 
 
@@ -97,7 +98,8 @@ def ultrasound(
     """
     places = line_places(body, probe, contact)
     shares = crisp(interpolate(body.fractions, body.affine, places))
-    maps = acoustic_maps(body.tissues, shares)
+    gel = torch.arange(shares.shape[2]) * probe.sample_mm < GEL_MM
+    maps = acoustic_maps(body.tissues, shares, gel=gel.expand(shares.shape[1:]))
     envelope = echoes(maps, probe, machine, rng=rng)
     grey = compressed(envelope, machine)
     shown, inside = scan_converted(grey[None], probe, machine.pixel_mm)
