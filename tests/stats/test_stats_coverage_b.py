@@ -16,7 +16,7 @@ from radfoundry.stats.concordance import kendall_w, lin_concordance
 from radfoundry.stats.concordance_index import concordance_index
 from radfoundry.stats.correlation import correlation
 from radfoundry.stats.follow_up import censor_at
-from radfoundry.stats.icc import icc_forms
+from radfoundry.stats.icc import icc
 from radfoundry.stats.jafroc import jafroc
 from radfoundry.stats.kappa import cohen_kappa, fleiss_kappa
 from radfoundry.stats.marks import Marks
@@ -41,7 +41,7 @@ def icc_study(form, readers, interval="generalised"):
             table += rng.normal(0, 0.5, (n, readers))
         else:
             table += rng.normal(0, 0.5, (1, readers))
-        return icc_forms(table, interval=interval)[form], truth
+        return icc(table, form=form, interval=interval), truth
 
     return study
 

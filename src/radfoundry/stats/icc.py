@@ -40,32 +40,35 @@ def icc(values: ArrayLike, *, form: str = "ICC(2,1)", level: float = 0.95, inter
     >>> print(icc([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]]))
     0.29 (0.03-0.75)
     """
-    return icc_forms(values, level=level, interval=interval)[choice(form, FORMS, "form")]
+    return _estimates(values, (choice(form, FORMS, "form"),), level=level, interval=interval)[form]
 
 
 def icc_forms(values: ArrayLike, *, level: float = 0.95, interval: str = "generalised") -> dict[str, Estimate]:
     """All six forms of `icc` of one table, by name."""
-    choice(interval, INTERVALS, "interval")
+    return _estimates(values, FORMS, level=level, interval=interval)
+
+
+def _estimates(values: ArrayLike, forms: tuple[str, ...], *, level: float, interval: str) -> dict[str, Estimate]:
+    """The forms asked for, by name."""
+    second = _generalised if choice(interval, INTERVALS, "interval") == "generalised" else _agreement
     table, note = complete_table(values)
     subjects, readers = table.shape
     tail = (1 - interval_level(level)) / 2
     reason = "fewer than two subjects" if subjects < 2 else "all values are equal" if np.ptp(table) == 0 else ""
     if reason:
-        return {form: Estimate.undefined(reason, n=subjects, method=form, level=level) for form in FORMS}
+        return {form: Estimate.undefined(reason, n=subjects, method=form, level=level) for form in forms}
     squares = two_way_squares(table)
-    single = {
-        "ICC(1,1)": _one_way(squares, (subjects, readers), tail),
-        "ICC(2,1)": (_generalised if interval == "generalised" else _agreement)(squares, (subjects, readers), tail),
-        "ICC(3,1)": _consistency(squares, (subjects, readers), tail),
-    }
-    found = single | {form.replace("1)", "k)"): _of_mean(numbers, readers) for form, numbers in single.items()}
-    kind = {form: f"{interval} interval" if "(2" in form else "F interval" for form in FORMS}
-    return {
-        form: Estimate(*found[form][:3], level, f"{form}, {kind[form]}", subjects, note, found[form][3])
-        if not math.isnan(found[form][1])
-        else Estimate(found[form][0], level=level, method=form, n=subjects, note=joined(note, "no disagreement at all"))
-        for form in FORMS
-    }
+    found = {}
+    for form in forms:
+        numbers = {"1": _one_way, "2": second, "3": _consistency}[form[4]](squares, (subjects, readers), tail)
+        value, low, high, p_value = numbers if form.endswith("1)") else _of_mean(numbers, readers)
+        kind = f"{form}, {f'{interval} interval' if form[4] == '2' else 'F interval'}"
+        found[form] = (
+            Estimate(value, level=level, method=form, n=subjects, note=joined(note, "no disagreement at all"))
+            if math.isnan(low)
+            else Estimate(value, low, high, level, kind, subjects, note, p_value)
+        )
+    return found
 
 
 Numbers = tuple[float, float, float, float]
