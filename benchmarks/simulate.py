@@ -1,6 +1,7 @@
 """How fast images are varied for training, against MONAI and TorchIO, and how fast whole patients are simulated.
 
-    python benchmarks/simulate.py [--rounds 5] [--repeats 6] [--patients 24] [--peers FOLDER] [--skip-patients] [--skip-varied]
+    python benchmarks/simulate.py [--rounds 5] [--repeats 6] [--patients 24] [--peers FOLDER]
+        [--skip-patients] [--skip-varied]
 
 Varied: one 128³ image with its label, moved by one affine and elastic displacement, then shading, Gaussian noise and a
 k-space spike, one thread each. Every library runs in a process of its own, all of them in turn, round after round;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from radfoundry.simulate.tissues import at_field
 
 TUMOUROUS = ("tumour", "mass", "lesion", "nodule", "metastasis", "cancer", "carcinoma")
 MALIGNANT_FROM = 0.5  # severity from which a mass washes contrast agent out
+THIGH_MUSCLES = ("quadriceps", "hamstrings", "adductors", "sartorius", "gracilis")
 TRAINING_SPREAD = 0.015  # deviation between people of what training adds
 
 
@@ -53,15 +55,11 @@ def course(anatomy: Anatomy, days: np.ndarray, *, response: float, rng: np.rando
     return seen
 
 
-def _trained(measures: object, gain: float) -> dict[str, float]:
-    """Muscle measures after training: areas and volumes grow by the share, lengths across by half of it."""
-    grown = dict(measures)  # ty: ignore[no-matching-overload]
-    for name, value in grown.items():
-        if "muscle" in name and name.endswith(("_mm2", "_ml", "_cm2")):
-            grown[name] = value * (1 + gain)
-        elif "muscle" in name and name.endswith("_mm"):
-            grown[name] = value * (1 + gain) ** 0.5
-    return grown
+def _trained(measures: Mapping[str, float], gain: float) -> dict[str, float]:
+    """The thigh after training: the fascia widens until there is a share more muscle around the same bone."""
+    fascia, femur = measures["fascia_radius_mm"], measures["femur_radius_mm"]
+    wider = (fascia**2 + gain * (fascia**2 - femur**2)) ** 0.5
+    return {**measures, "fascia_radius_mm": wider}
 
 
 def with_enhancement(body: Body, anatomy: Anatomy) -> Body:
@@ -82,7 +80,7 @@ def with_enhancement(body: Body, anatomy: Anatomy) -> Body:
 
 def fat_percent(body: Body) -> dict[str, float]:
     """Volume of thigh muscle in ml and the share of fat in it in per cent, as a perfect Dixon scan would measure."""
-    muscles = [share for name, share in body.truth.items() if "muscle" in name or name in THIGH_MUSCLES]
+    muscles = [share for name, share in body.truth.items() if name in THIGH_MUSCLES]
     if not muscles:
         return {}
     where = torch.stack(muscles).amax(dim=0)
@@ -94,6 +92,3 @@ def fat_percent(body: Body) -> dict[str, float]:
         "muscle_volume_ml": round(float(where.sum()) * body.voxel_ml, 2),
         "muscle_fat_percent": round(percent, 3),
     }
-
-
-THIGH_MUSCLES = ("quadriceps", "hamstrings", "adductors", "sartorius", "gracilis")
