@@ -117,6 +117,7 @@ def test_an_unknown_probe_to_stop_on_is_refused():
         checks.prepare(tiny_source(), patients=4, every=1, stop_on="loss", patience=1)
 
 
+@pytest.mark.slow
 def test_pictures_of_a_course_are_drawn(tmp_path):
     course, asked = checked_course(tmp_path, every=2)
     made = curves.blocks(course.history, asked.history, asked.held_out[0], tmp_path)

@@ -37,7 +37,12 @@ class Repeated:
         return self.one
 
 
-@pytest.mark.parametrize("name", ["masked", "translate", "contrast"])
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "name", ["translate", pytest.param("masked", marks=slow), pytest.param("contrast", marks=slow)]
+)
 def test_the_loss_falls_on_patients_seen_again_and_again(name, tmp_path):
     course = course_in(tmp_path, steps=40, learning_rate=1e-2, components=(name,), source=Repeated())
     losses = [line["terms"]["loss"] for line in course.history]
@@ -106,6 +111,7 @@ def test_worker_processes_change_nothing_but_the_waiting(tmp_path):
     assert [line["terms"] for line in here.history] == [line["terms"] for line in ahead.history]
 
 
+@pytest.mark.slow
 def test_half_precision_learns_nearly_the_same(tmp_path):
     full = course_in(tmp_path / "full", steps=3)
     half = course_in(tmp_path / "half", steps=3, precision="bf16")

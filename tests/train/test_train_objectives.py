@@ -13,20 +13,23 @@ from radfoundry.train.processes import Place
 from radfoundry.train.sources import QUALITY, Simulated
 
 FACTS = {"text_width": 32, "findings": len(reports.FINDINGS), "quality": len(QUALITY)}
-VARIANTS = [
-    *[{"name": name} for name in registry.entries("objectives")],
+OTHERS = (
     {"name": "separate", "synthesis": "learned", "weights": {"adversarial": 1.0}},
     {"name": "separate", "as_released": True},
     {"name": "align", "by": "sigmoid"},
     {"name": "relate", "as_released": True},
     {"name": "contrast", "of": "places"},
     {"name": "translate", "mask_ratio": 0.5},
+)
+VARIANTS = [
+    *({"name": name} for name in registry.entries("objectives")),
+    *(pytest.param(options, marks=pytest.mark.slow) for options in OTHERS),
 ]
 
 
 @functools.cache
 def tokeniser():
-    return reports.learned_tokeniser(CROP, seed=99, size=300)
+    return reports.learned_tokeniser(CROP, seed=99, size=300, patients=60)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from radfoundry.train.sources import QUALITY, Simulated
 
 @pytest.fixture(scope="module")
 def tokeniser():
-    return reports.learned_tokeniser(CROP, seed=5, size=300)
+    return reports.learned_tokeniser(CROP, seed=5, size=300, patients=60)
 
 
 @pytest.fixture(scope="module")

@@ -64,10 +64,9 @@ def written(report: Report, tokeniser: Tokeniser, *, length: int) -> Written:
     )
 
 
-def learned_tokeniser(plan: CropPlan, *, seed: int, size: int = 512) -> Tokeniser:
-    """A tokeniser trained on reports of simulated patients."""
+def learned_tokeniser(plan: CropPlan, *, seed: int, size: int = 512, patients: int = TEACHING_REPORTS) -> Tokeniser:
+    """A tokeniser trained on the reports of so many simulated patients."""
     texts = [
-        report_of(draw_crop(plan, seed=seed, case=case), plan, seed=seed, case=case).text
-        for case in range(TEACHING_REPORTS)
+        report_of(draw_crop(plan, seed=seed, case=case), plan, seed=seed, case=case).text for case in range(patients)
     ]
     return tokens.train(texts, size=size)
