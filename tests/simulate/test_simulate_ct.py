@@ -17,6 +17,7 @@ from radfoundry.simulate.body import Body
 from radfoundry.simulate.ct import (
     ENHANCEMENT,
     KERNELS,
+    VESSELS,
     CtScanner,
     Kernel,
     enhancement,
@@ -69,9 +70,21 @@ def test_contrast_adds_only_where_its_table_says(phase):
     assert set(ENHANCEMENT[phase]) <= set(NAMES)
 
 
+def test_arteries_fill_before_veins():
+    canvas = Canvas((-20, -20, -4), (20, 20, 4), 2.0)
+    canvas.paint("flowing-blood", box((-10, 0, 0), (5, 5, 10)), name="aorta")
+    canvas.paint("flowing-blood", box((10, 0, 0), (5, 5, 10)), name="portal-vein")
+    body = canvas.body()
+    artery, vein = (body.truth[name] > 0.99 for name in ("aorta", "portal-vein"))
+    early, late = enhancement(body, "arterial"), enhancement(body, "portal-venous")
+    assert early[artery].min() > 200 > 60 > early[vein].max()
+    assert late[vein].min() > late[artery].max()
+    assert not enhancement(body, "non-contrast").any()
+
+
 def test_phases_order_as_in_patients():
     # Bae 2010: the aorta peaks in the arterial phase, the liver in the portal venous one; both wash out.
-    aorta = [ENHANCEMENT[phase]["blood"] for phase in ("arterial", "portal-venous", "delayed")]
+    aorta = [VESSELS[phase]["aorta"] for phase in ("arterial", "portal-venous", "delayed")]
     liver = [ENHANCEMENT[phase]["liver"] for phase in ("arterial", "portal-venous", "delayed")]
     assert aorta == sorted(aorta, reverse=True)
     assert liver[1] == max(liver) and liver[0] == min(liver)

@@ -14,7 +14,7 @@ from radfoundry.simulate.modality_presets import at_height_of, turned
 from radfoundry.simulate.projection import VIEWS
 from radfoundry.stages import ingest, simulate
 
-NAMES = ("chest-radiographs", "knee-radiographs", "chest-ct", "mammograms", "breast-ultrasound")
+NAMES = ("chest-radiographs", "knee-radiographs", "chest-ct", "abdomen-ct", "mammograms", "breast-ultrasound")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -20,42 +20,42 @@ from radfoundry.volume import Volume
 # What contrast agent adds in HU, by tissue, for about 500 mg iodine per kg. Times and the curves of aorta and liver:
 # Bae 2010 (Radiology 256:32). Kidney: Yuh and Cohan 1999 (AJR 173:747). Pancreas: McNulty 2001 (Radiology 220:97).
 # Spleen, muscle and lesions are typical values of wide ranges.
+PHASES = ("non-contrast", "arterial", "portal-venous", "delayed")
+_ADDED: Mapping[str, tuple[float, float, float]] = {  # arterial, portal venous, delayed
+    "blood": (200.0, 120.0, 65.0),
+    "flowing-blood": (120.0, 120.0, 65.0),
+    "liver": (15.0, 52.0, 33.0),
+    "spleen": (80.0, 72.0, 40.0),
+    "kidney": (130.0, 135.0, 90.0),
+    "medulla": (25.0, 110.0, 100.0),
+    "pancreas": (65.0, 50.0, 28.0),
+    "muscle": (6.0, 14.0, 14.0),
+    "bowel": (15.0, 30.0, 25.0),
+    "mucosa": (45.0, 50.0, 30.0),
+    "prostate": (20.0, 40.0, 40.0),
+    "stroma": (15.0, 35.0, 35.0),
+    "peripheral-zone": (20.0, 35.0, 35.0),
+    "myometrium": (35.0, 65.0, 55.0),
+    "airless-lung": (45.0, 55.0, 35.0),
+    "glandular": (8.0, 18.0, 18.0),
+    "tumour": (35.0, 28.0, 30.0),
+    "enhancing": (45.0, 40.0, 30.0),
+    "slow-enhancing": (12.0, 30.0, 40.0),
+    "carcinoma": (35.0, 40.0, 35.0),
+}
 ENHANCEMENT: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
+        phase: {name: values[column] for name, values in _ADDED.items()} if column >= 0 else {}
+        for column, phase in enumerate(PHASES, start=-1)
+    }
+)
+# Where blood lies in a vessel that the body's truth names, the vessel's own filling holds instead.
+VESSELS: Mapping[str, Mapping[str, float]] = MappingProxyType(
+    {
         "non-contrast": {},
-        "arterial": {
-            "blood": 250.0,
-            "liver": 15.0,
-            "spleen": 80.0,
-            "kidney": 130.0,
-            "medulla": 25.0,
-            "pancreas": 65.0,
-            "muscle": 6.0,
-            "tumour": 35.0,
-            "prostate": 20.0,
-        },
-        "portal-venous": {
-            "blood": 120.0,
-            "liver": 52.0,
-            "spleen": 72.0,
-            "kidney": 135.0,
-            "medulla": 110.0,
-            "pancreas": 50.0,
-            "muscle": 14.0,
-            "tumour": 28.0,
-            "prostate": 40.0,
-        },
-        "delayed": {
-            "blood": 65.0,
-            "liver": 33.0,
-            "spleen": 40.0,
-            "kidney": 90.0,
-            "medulla": 100.0,
-            "pancreas": 28.0,
-            "muscle": 14.0,
-            "tumour": 30.0,
-            "prostate": 40.0,
-        },
+        "arterial": {"aorta": 280.0, "pulmonary-artery": 180.0, "portal-vein": 35.0, "vena-cava": 45.0},
+        "portal-venous": {"aorta": 115.0, "pulmonary-artery": 115.0, "portal-vein": 145.0, "vena-cava": 105.0},
+        "delayed": {"aorta": 65.0, "pulmonary-artery": 65.0, "portal-vein": 70.0, "vena-cava": 65.0},
     }
 )
 
@@ -153,10 +153,16 @@ def kernel_named(name: str) -> Kernel:
 
 
 def enhancement(body: Body, phase: str) -> torch.Tensor:
-    """What the contrast agent adds in HU `(I, J, K)` at a phase; refuses phases without a table."""
+    """What the contrast agent adds in HU `(I, J, K)` at a phase, by tissue and vessel; refuses unknown phases."""
     if phase not in ENHANCEMENT:
         raise InputError(f"unknown phase {phase!r}", remedy=f"one of {', '.join(ENHANCEMENT)}", finding="unknown-name")
-    return sum_of(body, [ENHANCEMENT[phase].get(name, 0.0) for name in body.tissues])
+    added = sum_of(body, [ENHANCEMENT[phase].get(name, 0.0) for name in body.tissues])
+    for vessel, wanted in VESSELS[phase].items():
+        if vessel in body.truth:
+            for name in ("blood", "flowing-blood"):
+                there = torch.minimum(body.share(name), body.truth[vessel])
+                added = added + there * (wanted - ENHANCEMENT[phase][name])
+    return added
 
 
 def filtered(image: torch.Tensor, kernel: Kernel, pixel_mm: float) -> torch.Tensor:

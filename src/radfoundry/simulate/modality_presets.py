@@ -11,7 +11,7 @@ from radfoundry.records import InputError
 from radfoundry.simulate.anatomy.regions import Finding, region
 from radfoundry.simulate.body import Body
 from radfoundry.simulate.cases import SimulatedCase, SimulatedSeries
-from radfoundry.simulate.ct import ENHANCEMENT, scan_ct
+from radfoundry.simulate.ct import ENHANCEMENT, VESSELS, scan_ct
 from radfoundry.simulate.mammogram import BreastExam, density_class, mammogram
 from radfoundry.simulate.modality_cases import Drawn, ModalityOptions, draw_patient, finished, series_of
 from radfoundry.simulate.projection import VIEWS, Film, View
@@ -177,7 +177,8 @@ class CtScans(ModalityOptions):
         thickness = float(rng.choice([3.0, 5.0] if self.size == "small" else [1.5, 3.0, 5.0]))
         slab = Slab("axial", pixel_mm, thickness, 0.0, (0.0, 0.0, 0.0), chosen.field_of_view_mm, chosen.centre_mm)
         scanner = replace(hospital.ct, streaks=self.streaks)
-        shown = replace(body, truth={name: body.truth[name] for name in drawn.kinds if name in body.truth})
+        kept = (*drawn.kinds, "liver", "kidneys", "heart", *VESSELS["arterial"])
+        shown = replace(body, truth={name: body.truth[name] for name in kept if name in body.truth})
         series = []
         for phase in self.phases:
             made = scan_ct(shown, scanner, slab, rng=rng, kernel=hospital.kernel, phase=phase)
