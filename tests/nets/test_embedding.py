@@ -133,3 +133,28 @@ def test_missing_sequences_change_the_answer_but_never_break_it():
 def test_refusal_says_nothing_for_a_fitting_series():
     assert embedding.refusal(series(1), vit.tiny().spec) == ""
     assert "volume" in embedding.refusal(series(1), replace(vit.tiny_2d().spec))
+
+
+@pytest.mark.parametrize("name", ["conv2d-tiny", "vit2d-standard"])
+def test_pictures_of_any_size_are_embedded_whole(name, tmp_path):
+    """What lies at the edge of a large picture is seen: it is brought to size, not cut."""
+    from radfoundry import registry
+
+    layout = {"width": 32, "depth": 1, "heads": 2, "image": 32, "patch": 8}
+    encoder = registry.build("encoders", name, **({"layout": layout} if name == "vit2d-standard" else {}))
+
+    def picture(number, *, corner):
+        def load(item):
+            array = np.random.default_rng(0).normal(100, 20, (1, 300, 200, 1)).astype(np.float32)
+            array[:, 10:60, 10:60] += corner
+            return Volume(array, np.diag([-1.0, -1.0, 1.0, 1.0]))
+
+        shape = (1, 300, 200, 1)
+        about = Acquisition(modality="DX")
+        return Series(f"s{number}", "p", f"c{number}", about, shape, (1, 1, 1), content=f"content{number}", loader=load)
+
+    items = [picture(0, corner=0), picture(1, corner=80)]
+    cohort_here = Cohort(tuple(Case(item.case, item.patient, (item,)) for item in items), path=str(tmp_path))
+    table = embedding.embed(cohort_here, encoder)
+    assert len(table.series) == 2 and not np.allclose(*table.vectors, atol=1e-3)
+    assert np.array_equal(embedding.embed(cohort_here, encoder).vectors, table.vectors)

@@ -24,6 +24,12 @@ class Card:
 
 
 CARDS = (
+    Card(
+        "radfoundry-mri",
+        "own MRI encoder whose weights ship with the package",
+        "MR volumes of 64³ voxels of 3 mm",
+        weights="bundled; learned from simulated heads alone",
+    ),
     Card("vit3d-tiny", "own 3D token encoder", "volumes of 64³ voxels of 3 mm"),
     Card("vit3d-small", "own 3D token encoder", "volumes of 96³ voxels of 2 mm"),
     Card("vit2d-tiny", "own token encoder for pictures", "pictures of 128 x 128"),
