@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import socket
 
 import pytest
@@ -72,6 +73,53 @@ def test_sharded_weights_give_the_same_curve_and_a_whole_state(tmp_path):
     check_equal(tmp_path, shard=True)
     resumed = train(Place(), tmp_path / "two", steps=4)
     assert resumed.at.step == 4
+
+
+def killed(folder):
+    """A run that saves after every step and dies without warning in its fourth."""
+
+    def die(step, _course):
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return False
+
+    plan = loop.Plan(steps=6, warmup_steps=1, log_steps=1, save_minutes=1e-9)
+    loop.run(loop.begin(tiny_learner(*ALL), plan, place=Place(), folder=folder), tiny_source(2), check=die)
+
+
+def test_a_process_killed_in_the_middle_is_taken_up_bit_for_bit(tmp_path):
+    tiny_source(1).batch(0)
+    process = multiprocessing.get_context("fork").Process(target=killed, args=(tmp_path / "killed",))
+    process.start()
+    process.join(timeout=120)
+    assert process.exitcode == -signal.SIGKILL
+    # The fourth step was logged but not saved: it has to be made again.
+    assert len(curve(tmp_path / "killed")) == 4
+    resumed, whole = (train(Place(), tmp_path / name, steps=6) for name in ("killed", "whole"))
+    assert curve(tmp_path / "killed") == curve(tmp_path / "whole")
+    for (name, one), other in zip(
+        resumed.learner.state_dict().items(), whole.learner.state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, other), name
+
+
+def one_interrupted(place, folder):
+    """Only one of the processes hears the signal; both have to stop in the same step."""
+
+    def raise_in_first(step, _course):
+        if step == 2 and place.first:
+            signal.raise_signal(signal.SIGINT)
+        return False
+
+    plan = loop.Plan(steps=5, warmup_steps=1, log_steps=1)
+    course = loop.begin(tiny_learner(*ALL), plan, place=place, folder=folder)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(course, tiny_source(2, place=place), check=raise_in_first)
+    assert course.at.step == 3
+
+
+def test_a_signal_that_one_process_hears_stops_all_in_the_same_step(tmp_path):
+    in_processes(one_interrupted, tmp_path)
 
 
 def gathered_gradient(place, folder):

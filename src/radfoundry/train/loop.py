@@ -22,7 +22,7 @@ from radfoundry.train import optimiser as optimisers
 from radfoundry.train import state as states
 from radfoundry.train.batches import Batch
 from radfoundry.train.learner import Learner
-from radfoundry.train.processes import Place, averaged, from_first
+from radfoundry.train.processes import Place, agreed, averaged
 from radfoundry.train.sources import Source, ahead
 
 LOG = "log.jsonl"
@@ -156,15 +156,18 @@ def run(
     ):
         while course.progress < 1 and not course.stopped:
             terms, norm = _step(course, batches)
-            at.seconds = from_first(clock.seconds(), course.place)
+            # A signal or a clock may reach processes in different steps; they have to act in the same one.
+            wishes = (clock.seconds(), float(interrupted.is_set()), float(clock.save_due()))
+            at.seconds, ending, saving = agreed(wishes, course.place)
             log.add(terms, norm)
             if progress is not None and course.place.first:
                 progress("pretrain", *_done(course), log.line)
             if check is not None and check(at.step, course):
                 course.stopped = course.stopped or "the check asked to stop"
-            if interrupted.is_set() or clock.save_due():
+            if ending or saving:
                 course.save()
-            if interrupted.is_set():
+                clock.saved = time.perf_counter()
+            if ending:
                 raise KeyboardInterrupt
     course.save()
     return course
@@ -247,10 +250,7 @@ class _Clock:
         return self.before + time.perf_counter() - self.started
 
     def save_due(self) -> bool:
-        if time.perf_counter() - self.saved < self.every:
-            return False
-        self.saved = time.perf_counter()
-        return True
+        return time.perf_counter() - self.saved >= self.every
 
 
 class _Log:

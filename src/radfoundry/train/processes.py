@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -99,6 +99,15 @@ def from_first(value: float, place: Place) -> float:
     shared = torch.tensor([value], dtype=torch.float64, device=place.device)
     dist.broadcast(shared, 0)
     return float(shared)
+
+
+def agreed(values: Sequence[float], place: Place) -> list[float]:
+    """The largest of every number over processes: what one of them decides, all do in the same step."""
+    if place.world == 1:
+        return [float(value) for value in values]
+    shared = torch.tensor(list(values), dtype=torch.float64, device=place.device)
+    dist.all_reduce(shared, op=dist.ReduceOp.MAX)
+    return shared.tolist()
 
 
 def rows_of(count: int) -> slice:
