@@ -73,7 +73,7 @@ TISSUES: tuple[Tissue, ...] = (
     # Stelzeneder 2012 = Eur Spine J 21:324 (disc T2); Kuhn 2012 = Radiology 265:531 (fat of vertebral marrow).
     Tissue("yellow-marrow", (288, 365), (62, 68), (30, 20), 0.92, 0.1, -70, 0.88, source="Gold 2004; T2 as fat"),
     Tissue("red-marrow", (850, 980), (52, 50), (18, 11), 0.80, 0.5, 30, 0.20, source="Kuhn 2012; low-fat marrow"),
-    Tissue("marrow-oedema", (1100, 1350), (105, 95), (45, 32), 0.90, 1.4, 25, 0.12, source="water in marrow spaces"),
+    Tissue("marrow-oedema", (1350, 1650), (105, 95), (45, 32), 0.86, 1.4, 25, 0.12, source="water in marrow spaces"),
     Tissue("tendon", (600, 621), (4.5, 4.0), (2.0, 1.6), 0.62, 0.6, 90, source="Filho 2009; ligaments alike"),
     Tissue("meniscus", (780, 860), (10.5, 9.5), (6.0, 5.0), 0.68, 0.9, 100, source="Rauscher 2008"),
     Tissue("nucleus", (1300, 1500), (135, 115), (80, 60), 0.92, 1.9, 75, source="Watanabe 2007; Stelzeneder 2012"),
@@ -106,7 +106,7 @@ TISSUES: tuple[Tissue, ...] = (
     Tissue("bile", (2200, 2500), (620, 560), (350, 250), 0.98, 2.5, 8, source="fasting gall bladder; near to water"),
     Tissue("peripheral-zone", (1500, 1750), (165, 148), (95, 72), 0.92, 1.85, 38, source="Gibbs 2001; Langer 2009"),
     Tissue("stroma", (1150, 1400), (62, 54), (42, 32), 0.82, 1.15, 42, source="fibromuscular prostate; as muscle"),
-    Tissue("prostate-cancer", (1250, 1500), (80, 70), (52, 40), 0.86, 0.75, 42, source="Gibbs 2001; Langer 2009"),
+    Tissue("prostate-cancer", (1250, 1500), (72, 62), (50, 38), 0.86, 0.75, 42, source="Gibbs 2001; Langer 2009"),
     Tissue("fibrous", (700, 800), (16, 14), (9, 7), 0.60, 0.8, 70, source="capsule, fascia, ligament; between tendon"),
     Tissue("myometrium", (1309, 1514), (117, 79), (60, 45), 0.88, 1.4, 48, source="de Bazelaire 2004"),
 )

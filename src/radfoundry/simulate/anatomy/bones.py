@@ -11,6 +11,7 @@ import torch
 from radfoundry.simulate.anatomy.canvas import Canvas
 from radfoundry.simulate.anatomy.shapes import Point, Shape, broken, ellipsoid
 from radfoundry.simulate.fields import random_field
+from radfoundry.simulate.tissues import TISSUES, index
 
 MARROWS = ("yellow-marrow", "red-marrow", "marrow")
 Window = tuple[slice, slice, slice]
@@ -150,3 +151,14 @@ def trabeculae(canvas: Canvas, *, share: float, seed: int) -> None:
     for marrow in MARROWS:
         if marrow in canvas.maps:
             canvas.mix(marrow, "bone", (share * (1 + uneven)).clamp(0, 0.6), whole)  # ty: ignore[invalid-argument-type]
+
+
+def colour_marrow(canvas: Canvas, *, fat_fraction: float, seed: int) -> None:
+    """Turn a share of the red marrow yellow, unevenly, for a mean proton-density fat fraction."""
+    red, yellow = TISSUES[index("red-marrow")], TISSUES[index("yellow-marrow")]
+    wet = red.proton_density * (fat_fraction - red.fat_fraction)
+    share = wet / (yellow.proton_density * (yellow.fat_fraction - fat_fraction) + wet)
+    rng = np.random.default_rng([seed, 3])
+    uneven = random_field(canvas.shape, points=26, deviation=0.12, channels=1, rng=rng)[0]
+    everywhere = (slice(0, canvas.shape[0]), slice(0, canvas.shape[1]), slice(0, canvas.shape[2]))
+    canvas.mix("red-marrow", "yellow-marrow", (share + uneven).clamp(0, 1), everywhere)

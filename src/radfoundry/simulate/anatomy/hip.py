@@ -103,7 +103,7 @@ def build(anatomy: Anatomy, *, spacing_mm: float) -> Body:
     bad = {finding.kind: finding for finding in anatomy.findings}
     canvas = stretched(CENTRE_MM, FIELD_MM, spacing_mm=spacing_mm, scale=scale)
     fascia = wrap(canvas, hip_soft.outline(measures["fat_mm"]), skin_mm=2.0, fat_mm=0.85 * measures["fat_mm"])
-    pack(canvas, hip_soft.muscles(), fascia, grow_mm=4.0, septum_mm=1.8)
+    pack(canvas, hip_soft.muscles(), fascia, grow_mm=8.0, septum_mm=1.8)
     hip_soft.paint_organs(canvas, anatomy.sex)
     hip_soft.paint_cords(canvas)
     back = sacrum()
@@ -119,6 +119,7 @@ def build(anatomy: Anatomy, *, spacing_mm: float) -> Body:
         else:
             PLAN.paint_bones(canvas, parts, bad)
     _paint_wear(canvas, anatomy, worst(bad, "joint-narrowing"), scale)
+    bones.colour_marrow(canvas, fat_fraction=min(0.75, 0.5 + 0.003 * anatomy.age_years), seed=seed)
     PLAN.paint_oedema(canvas, anatomy, bad)
     bones.trabeculae(canvas, share=0.09, seed=seed)
     marble(canvas, fat_fraction=1.3 * measures["muscle_fat_fraction"], seed=seed, streak_mm=7)

@@ -13,9 +13,9 @@ def outline(fat_mm: float) -> Shape:
     more = fat_mm - 17.0
     wide, deep = 0.4 * more, 0.5 * more
     trunk = loft(
-        [-45, -30, 0, 50, 150],
+        [-62, -36, 0, 50, 150],
         [(0, -8), (0, -8), (0, -8), (0, -6), (0, -2)],
-        [(150, 80), (166 + wide, 98 + deep), (171 + wide, 106 + deep), (168 + wide, 108 + deep), (152, 104 + deep)],
+        [(118, 60), (150 + wide, 84 + deep), (171 + wide, 106 + deep), (168 + wide, 108 + deep), (152, 104 + deep)],
         exponent=2.5,
     )
     thigh = loft(
@@ -50,7 +50,7 @@ def muscles() -> list[Muscle]:
     ]
     solids = [tube(points, radii) for points, radii in lines]
     solids += [
-        ellipsoid((82, -78, 4), (50, 22, 66), turn_deg=(0, 18, 24)),
+        ellipsoid((80, -74, 4), (52, 26, 68), turn_deg=(0, 18, 24)),
         ellipsoid((112, -66, -32), (26, 24, 30)),
         ellipsoid((116, -20, 62), (16, 44, 46), turn_deg=(0, 14, -24)),
         ellipsoid((116, -4, 34), (10, 24, 28), turn_deg=(0, 10, -20)),

@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 
 from radfoundry.simulate.anatomy import bones, spine_column
 from radfoundry.simulate.anatomy.frames import finished, stretched
@@ -17,8 +16,6 @@ from radfoundry.simulate.anatomy.regions import Anatomy, Finding, Region
 from radfoundry.simulate.anatomy.spine_plans import CERVICAL_PLAN, LUMBAR_PLAN, PLANS, THORACIC_PLAN, Plan, at, column
 from radfoundry.simulate.anatomy.spine_soft import surround
 from radfoundry.simulate.body import Body
-from radfoundry.simulate.fields import random_field
-from radfoundry.simulate.tissues import TISSUES, index
 
 KINDS = ("disc-herniation", "disc-degeneration", "vertebral-fracture", "marrow-oedema")
 
@@ -103,7 +100,7 @@ def build(plan: Plan, anatomy: Anatomy, *, spacing_mm: float) -> Body:
     spine_column.paint_canal(canvas, plan.name, vertebrae)
     if "disc-herniation" in bad:
         spine_column.paint_herniation(canvas, vertebrae, bad["disc-herniation"], measures)
-    _colour_marrow(canvas, measures["marrow_fat_fraction"], seed)
+    bones.colour_marrow(canvas, fat_fraction=measures["marrow_fat_fraction"], seed=seed)
     if "disc-degeneration" in bad:
         _mark_disc(canvas, vertebrae, bad["disc-degeneration"])
     if "vertebral-fracture" in bad:
@@ -124,17 +121,6 @@ def _mark_disc(canvas: spine_column.Canvas, vertebrae: list[spine_column.Vertebr
             if covered is not None:
                 window, cover = covered
                 bones.keep(canvas, finding.kind, window, cover * canvas.truth["discs"][window])
-
-
-def _colour_marrow(canvas: spine_column.Canvas, fat_fraction: float, seed: int) -> None:
-    """Turn a share of the red marrow yellow, unevenly, for a mean proton-density fat fraction."""
-    red, yellow = TISSUES[index("red-marrow")], TISSUES[index("yellow-marrow")]
-    wet = red.proton_density * (fat_fraction - red.fat_fraction)
-    share = wet / (yellow.proton_density * (yellow.fat_fraction - fat_fraction) + wet)
-    rng = np.random.default_rng([seed, 3])
-    uneven = random_field(canvas.shape, points=26, deviation=0.12, channels=1, rng=rng)[0]
-    whole = tuple(slice(0, count) for count in canvas.shape)
-    canvas.mix("red-marrow", "yellow-marrow", torch.clamp(share + uneven, 0, 1), whole)  # ty: ignore[invalid-argument-type]
 
 
 def _region(plan: Plan, organs: tuple[str, ...]) -> Region:

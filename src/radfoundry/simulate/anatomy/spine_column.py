@@ -30,14 +30,14 @@ from radfoundry.simulate.anatomy.vertebrae import (
 ARCHES = {"C": cervical_arch, "T": thoracic_arch, "L": lumbar_arch, "S": sacral_wings}
 
 
-def between(above: Vertebra, below: Vertebra, *, share: float = 1.0, flat: float = 1.0) -> Shape:
+def between(above: Vertebra, below: Vertebra, *, share: float = 1.0) -> Shape:
     """A drum that fills the room between two bodies and reaches into both; the bodies then cover its ends."""
     top, bottom = (
         np.array(at(above, (0, 0, -above.height_mm / 2))),
         np.array(at(below, (0, 0, below.height_mm / 2))),
     )
     gap = float(np.linalg.norm(top - bottom))
-    half = (gap / 2 + 5.5) * flat
+    half = gap / 2 + 5.5 + below.height_mm * (below.wedge + below.dent)
     radii = (0.5 * share * (above.width_mm + below.width_mm) / 2, 0.5 * share * (above.depth_mm + below.depth_mm) / 2)
     drum = loft([-half, half], [(0, 0)] * 2, [radii] * 2, exponent=2.5)
     middle = (top + bottom) / 2
@@ -165,7 +165,7 @@ def paint_fracture(canvas: Canvas, vertebrae: list[Vertebra], finding: Finding) 
     above = depth.new_tensor(at(one, (0.0, 0.0, one.height_mm * 0.5 * (1 - one.wedge))))
     up = depth.new_tensor(at(one, (0.0, 0.0, 1.0))) - depth.new_tensor(one.centre_mm)
     below = ((above - canvas.points(window)) @ up) / one.height_mm
-    band_share = (1 - (below / 0.5).clamp(0, 1)) * inside
+    band_share = (1 - (below / 0.62).clamp(0, 1) ** 2) * inside
     for marrow in ("red-marrow", "yellow-marrow"):
         canvas.mix(marrow, "marrow-oedema", band_share * (0.45 + 0.5 * finding.severity), window)
         packed = (1 - ((below - 0.16) / 0.07).abs()).clamp(0, 1) * inside
