@@ -33,8 +33,8 @@ def methods(weights: Path | None) -> dict[str, Method]:
     found: dict[str, Method] = {}
     nets = {"radfoundry-mri": network(weights), "untrained": network(None, fresh=True)}
     for name, net in nets.items():
-        for part in ("anatomy", "style"):
-            found[f"{name} {part}"] = _of_net(net, part)
+        found[f"{name} anatomy"] = _of_net(net, "structure")
+        found[f"{name} style"] = _of_net(net, "style")
     found["raw 12 mm intensities"] = raw
     found["first-order statistics"] = statistics
     return found
@@ -47,9 +47,9 @@ def network(weights: Path | None, *, fresh: bool = False) -> AnatomyNet:
         net = AnatomyNet()
     if not fresh:
         if weights is None:
-            from radfoundry.nets.bundled import create
+            from radfoundry.nets.bundled import build
 
-            return create().net.eval()
+            return build().net.eval()
         from safetensors.torch import load_file
 
         net.load_state_dict(load_file(weights))

@@ -27,6 +27,8 @@ def real_crops(data: Path, cache: Path) -> tuple[np.ndarray, np.ndarray, np.ndar
     """All crops of all real scans, their true centres, their patient and their scan's key."""
     images, centres, patients, keys = [], [], [], []
     for key, (scan, volume, matrix) in v.cached(data, cache).items():
+        if scan.space in v.UNTRUSTED:
+            continue
         cut, centre, _ = v.crops(volume, matrix, v.places_mm(CROPS, seed=5))
         images.append(cut.astype(np.float16))
         centres.append(centre)
@@ -52,7 +54,7 @@ def measure(data: Path, cache: Path, weights: Path | None) -> dict[str, Any]:
         "scans": len(set(keys)),
         "median_mm": {},
     }
-    for protocol in ("T2w", "MPRAGE"):
+    for protocol in ("T2w",):
         training = m.kept(
             cache / f"simulated-{protocol}.npz", lambda p=protocol: m.simulated(TRAINING, protocols=[p])[:2]
         )

@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 from radfoundry.stats.multiclass import class_measures
 
-TRAINING = 1600
+TRAINING = 1000
 PROTOCOLS = ("T1w", "T1w-gradient", "MPRAGE", "T2w", "PDw", "FLAIR")
 CLASSES = ("T1w", "T2w", "FLAIR", "PDw")
 

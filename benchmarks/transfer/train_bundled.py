@@ -24,8 +24,8 @@ from radfoundry.simulate.pool import CLASS_NAMES, STYLE_TISSUES, HeadPool, PoolB
 
 PLACE_SCALE_MM = 50.0
 WEIGHTS = {
-    "place": 3.0,
-    "centre": 2.0,
+    "place": 5.0,
+    "centre": 3.0,
     "tissue": 1.0,
     "finding": 0.5,
     "same": 0.5,
@@ -111,10 +111,10 @@ def losses_of(net: AnatomyNet, heads: Heads, batch: PoolBatch, *, without: froze
     return {name: value for name, value in terms.items() if name not in without}
 
 
-def rate(step: int, *, steps: int, decay: int, top: float) -> float:
-    """Warm up over 40 steps, hold, then fall to 2 % over the last `decay` steps."""
+def rate(step: int, *, done: float, decay: float, top: float) -> float:
+    """Warm up over 40 steps, hold, then fall to 2 % over the last `decay` share; `done` is the share done so far."""
     rising = min(1.0, (step + 1) / 40)
-    falling = min(1.0, max(0.02, (steps - step) / max(1, decay)))
+    falling = min(1.0, max(0.02, (1 - done) / max(1e-6, decay)))
     return top * min(rising, falling)
 
 
@@ -124,7 +124,7 @@ def train(out: Path, options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     net, heads = AnatomyNet(), Heads()
     if options.resume:
-        net.load_state_dict(load_file(Path(options.resume) / "net.safetensors"))
+        net.load_state_dict(load_file(Path(options.resume) / "average.safetensors"))
         heads.load_state_dict(load_file(Path(options.resume) / "heads.safetensors"))
     average = copy.deepcopy(net).requires_grad_(False)
     weights = [*net.parameters(), *heads.parameters()]
@@ -132,8 +132,9 @@ def train(out: Path, options: argparse.Namespace) -> None:
     pool = HeadPool(heads=options.pool, seed=options.seed + 1000 * options.part)
     without, started, shown = frozenset(options.without), time.perf_counter(), {}
     for step in range(options.steps):
+        done = max(step / options.steps, (time.perf_counter() - started) / (60 * options.minutes))
         for group in optimiser.param_groups:
-            group["lr"] = rate(step, steps=options.steps, decay=options.decay, top=options.rate)
+            group["lr"] = rate(step, done=done, decay=options.decay / options.steps, top=options.rate)
         batch = pool.batch(heads=options.heads, crops=options.crops, physics=options.physics)
         if step % options.renew == options.renew - 1:
             pool.renew()
@@ -156,8 +157,10 @@ def train(out: Path, options: argparse.Namespace) -> None:
             }
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps({**line, **{name: round(value, 4) for name, value in shown.items()}}) + "\n")
-        if step % options.snapshot == options.snapshot - 1 or step == options.steps - 1:
+        if step % options.snapshot == options.snapshot - 1 or step == options.steps - 1 or done >= 1:
             _save(out, net, heads, average)
+        if done >= 1:
+            break
 
 
 def _follow(average: nn.Module, net: nn.Module, *, momentum: float) -> None:
@@ -180,7 +183,7 @@ def main() -> None:
     for name, kind, value in (
         ("steps", int, 1500), ("decay", int, 300), ("seed", int, 0), ("part", int, 0), ("pool", int, 40),
         ("heads", int, 3), ("crops", int, 3), ("renew", int, 6), ("snapshot", int, 100), ("threads", int, 1),
-        ("rate", float, 2e-3), ("physics", float, 0.6), ("resume", str, ""),
+        ("rate", float, 2e-3), ("physics", float, 0.6), ("minutes", float, 1e6), ("resume", str, ""),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=kind, default=value)
     parser.add_argument("--without", nargs="*", default=[], choices=sorted(WEIGHTS))

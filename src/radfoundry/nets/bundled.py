@@ -46,6 +46,11 @@ class Dense:
     anatomy: torch.Tensor
     style: torch.Tensor
 
+    @property
+    def structure(self) -> torch.Tensor:
+        """The anatomy vector and the window's mean place in the template, in units of 50 mm: `(B, 131)`."""
+        return torch.cat([self.anatomy, self.places_mm.mean(dim=(2, 3, 4)) / PLACE_SCALE_MM], dim=1)
+
 
 class Block(nn.Module):
     """Two convolutions around which the input is added."""
@@ -126,9 +131,10 @@ class AnatomyNet(nn.Module):
 class AnatomyEncoder(nn.Module):
     """Whole MR images in 3 mm voxels to one vector and to features of every 12 mm.
 
-    The image is cut into windows of 96 mm that touch each other. The pooled vector is, in this order: anatomy (128),
-    style (32), the mean share of each of TISSUES (14) and the highest score of a finding (1). Tokens are 48 features,
-    the place in the template (in units of 50 mm) and the tissue scores, for every block of 12 mm.
+    The image is cut into windows of 96 mm that touch each other. The pooled vector is, in this order: anatomy (128 and
+    the mean place in the template in units of 50 mm), style (32), the mean share of each of TISSUES (14) and the
+    highest score of a finding (1). Tokens are 48 features, the place in the template (in units of 50 mm) and the
+    tissue scores, for every block of 12 mm.
     """
 
     def __init__(self, spec: EncoderSpec) -> None:
@@ -151,22 +157,15 @@ class AnatomyEncoder(nn.Module):
         count = windows.shape[1]
         seen = (windows.flatten(2).std(dim=2) > EMPTY).float() + EMPTY
         share = (seen / seen.sum(dim=1, keepdim=True))[:, :, None]
-        amounts = dense.shares[:, :-1].softmax(dim=1).mean(dim=(2, 3, 4))
         finding = dense.shares[:, -1].flatten(1)
-        parts = [
-            _apart(part, count)
-            for part in (
-                dense.anatomy,
-                dense.style,
-                torch.cat([amounts, finding.mean(dim=1, keepdim=True).sigmoid()], dim=1),
-            )
-        ]
-        pooled = [(part * share).sum(dim=1) for part in parts]
+        likely = torch.cat([dense.shares[:, :-1].softmax(dim=1).flatten(2), finding[:, None].sigmoid()], dim=1)
+        said = torch.cat([dense.structure, dense.style, likely.mean(dim=2)], dim=1)
+        pooled = (_apart(said, count) * share).sum(dim=1)
         highest = _apart(finding.amax(dim=1, keepdim=True), count).amax(dim=1)
         coarse = nn.functional.avg_pool3d(dense.shares, 2)
         tokens = torch.cat([dense.quarter, dense.places_mm / PLACE_SCALE_MM, coarse], dim=1)
         rows, places = _together(_apart(tokens, count), grid)
-        return Features(pooled=torch.cat([*pooled, highest], dim=1), tokens=rows, grid=places)
+        return Features(pooled=torch.cat([pooled, highest], dim=1), tokens=rows, grid=places)
 
     def forward(self, x: torch.Tensor, present: torch.Tensor | None = None) -> Features:
         """The same as `encode`."""
@@ -188,7 +187,7 @@ def build(*, untrained_seed: int | None = None) -> AnatomyEncoder:
         shape=(2 * WINDOW, 2 * WINDOW, 2 * WINDOW),
         intensity="percentile",
         width=WIDTHS[1] + 3 + len(TISSUES),
-        options={"anatomy": [0, ANATOMY], "style": [ANATOMY, ANATOMY + STYLE]},
+        options={"anatomy": [0, ANATOMY + 3], "style": [ANATOMY + 3, ANATOMY + 3 + STYLE]},
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(untrained_seed or 0)

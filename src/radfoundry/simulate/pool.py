@@ -59,8 +59,8 @@ class PoolBatch:
     """The same crops in two renderings, with their truth.
 
     places_mm `(B, 3, n/4, n/4, n/4)` of every block of four voxels in the template · shares
-    `(B, 12, n/2, n/2, n/2)` of the tissues in KINDS, of every block of two · lesion `(B, 1, n/2, n/2, n/2)` · centre_mm `(B, 3)` · head
-    `(B,)` which head of the pool.
+    `(B, 12, n/2, n/2, n/2)` of the tissues in KINDS, of every block of two · lesion `(B, 1, n/2, n/2, n/2)` ·
+    centre_mm `(B, 3)` · head `(B,)` which head of the pool.
     """
 
     views: tuple[View, View]
@@ -203,7 +203,7 @@ def cut(head: PooledHead, rng: np.random.Generator, *, size: int) -> tuple[torch
     centre_mm = np.array(CENTRE_MM)
     wanted = np.array([0, -16, 6]) + rng.uniform(-1, 1, 3) * np.array([56, 74, 64])
     middle = np.array(full) / 2 + (wanted - centre_mm) / head.spacing_mm
-    start = [int(round(min(max(m - size / 2, 0), n - size))) for m, n in zip(middle, full, strict=True)]
+    start = [round(min(max(float(m) - size / 2, 0.0), n - size)) for m, n in zip(middle, full, strict=True)]
     box = tuple(slice(a, a + size) for a in start)
     shares = head.shares[(slice(None), *box)].float() / 255
     return shares, head.places_mm[(slice(None), *box)].float(), head.lesion[box].float()[None]
