@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import numpy as np
@@ -48,7 +49,7 @@ def liver_shape(trunk: Trunk, measures: Mapping[str, float]) -> Shape:
         a, b, c = radii
         return frame.egg((x * wide, y, 60 + (z - 60) * size), (a * size, b * size, c * size), turn_deg=turn)
 
-    right = egg((68, 0, 46), (62, 74, 84))
+    right = egg((66, 0, 44), (66, 78, 90))
     left = egg((-6, 40, 66), (66, 36, 34), (0, -10, 0))
     under = half_space(frame.at(34, 10, 12), (-0.62, 0.1, -0.78))
     return cut(union(right, left, blend_mm=22), _flip(under))
@@ -228,7 +229,7 @@ def paint_gut(canvas: Canvas, trunk: Trunk, measures: Mapping[str, float], *, se
 def _pairs() -> list[tuple[tuple[Point, float], tuple[Point, float]]]:
     wide = (20.0, 30.0, 29.0, 22.0, 16.0, 11.0)
     places = list(zip(STOMACH, wide, strict=True))
-    return list(zip(places[:-1], places[1:], strict=True))
+    return list(itertools.pairwise(places))
 
 
 def _bent(line: list[Point]) -> list[Point]:

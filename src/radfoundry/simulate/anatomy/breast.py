@@ -156,12 +156,12 @@ def _half(canvas: Canvas, sign: int) -> Window:
 
 def _cells(places: torch.Tensor, sign: int, *, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """For every place the random value of its lobule, and the distance in mm to the wall of the lobule."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     rng = np.random.default_rng(seed)
     spots = rng.uniform((10, -30, -90), (170, 120, 90), size=(700, 3)) * (sign, 1, 1)
     values = rng.standard_normal(700)
-    distance, index = cKDTree(spots).query(places.numpy(), k=2)
+    distance, index = KDTree(spots).query(places.numpy(), k=2)
     border = torch.from_numpy((distance[:, 1] - distance[:, 0]) / 2).float()
     return torch.from_numpy(values[index[:, 0]]).float(), border
 

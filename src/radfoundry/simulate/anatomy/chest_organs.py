@@ -1,4 +1,4 @@
-"""What lies inside the rib cage: lungs with lobes and trees, heart, great vessels, airways, diaphragm, upper abdomen."""
+"""What lies inside the rib cage: lungs with lobes and trees, heart, great vessels, airways, upper abdomen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from radfoundry.simulate.anatomy.canvas import Canvas
-from radfoundry.simulate.anatomy.shapes import Point, Shape, ellipsoid, grow, tube, union
+from radfoundry.simulate.anatomy.shapes import Point, Shape, ellipsoid, grow, union
 from radfoundry.simulate.anatomy.texture import everywhere, noise, soft
 from radfoundry.simulate.anatomy.trees import Tree, cover_tree, grow_tree
 from radfoundry.simulate.anatomy.trunk import Frame
@@ -26,7 +26,7 @@ class Inside:
     """The chest with everything that findings need: frame, places, distances `(I, J, K)` in mm and lobes.
 
     `ring` is the distance to the outside of the rib cage, `lung` to the surface of the lungs, `lobes` the share of
-    every voxel in each lobe, `up` the height against gravity.
+    every voxel in each lobe, `fissure` the distance to the nearest fissure, `up` the height against gravity.
     """
 
     frame: Frame
@@ -34,6 +34,7 @@ class Inside:
     ring: torch.Tensor
     lung: torch.Tensor
     lobes: Mapping[str, torch.Tensor]
+    fissure: torch.Tensor
     up: torch.Tensor
 
     def side(self, name: str) -> torch.Tensor:
@@ -90,7 +91,10 @@ def inside_of(canvas: Canvas, frame: Frame, measures: Mapping[str, float], ring:
     z = points[..., 2]
     height, steep = dome_mm(points, frame, measures)
     above = (height - z) / steep
-    middle = _mediastinum(frame, measures).distance(points)
+    middle = torch.full(canvas.shape, 40.0)
+    found = canvas.depth(grow(_mediastinum(frame, measures), 12.0))
+    if found is not None:
+        middle[found[0]] = found[1] + 12.0
     apex = (z - 116 * frame.height) * 0.9
     lung = torch.stack([ring + WALL_MM, -middle, above, apex]).amax(dim=0)
     waves = noise(canvas, everywhere(canvas), wavelength_mm=70, seed=seed + 11)
@@ -107,7 +111,9 @@ def inside_of(canvas: Canvas, frame: Frame, measures: Mapping[str, float], ring:
     )
     up = z if measures["upright"] else points[..., 1]
     lobes = {name: part * share for name, part in zip(LOBES, parts, strict=True)}
-    return Inside(frame, points, ring, lung, lobes, up)
+    oblique = torch.where(right > 0, fissures[0], fissures[1])
+    level = torch.where((right > 0) & (fissures[0] > 0), fissures[2].abs(), torch.full_like(z, 99.0))
+    return Inside(frame, points, ring, lung, lobes, torch.minimum(oblique.abs(), level), up)
 
 
 def fissures_mm(reference: torch.Tensor, waves: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -174,13 +180,7 @@ def lung_share(canvas: Canvas, inside: Inside, measures: Mapping[str, float], *,
     mottled = noise(canvas, everywhere(canvas), wavelength_mm=18, seed=seed + 12)
     height = (inside.up / 100).clamp(-1, 1)
     share = measures["lung_tissue_share"] * (1 - 0.22 * height + 0.05 * mottled)
-    reference = inside.points / torch.tensor([inside.frame.width, inside.frame.depth, inside.frame.height])
-    waves = noise(canvas, everywhere(canvas), wavelength_mm=70, seed=seed + 11)
-    right, left, level = fissures_mm(reference, waves)
-    on_right = inside.points[..., 0] > measures["mediastinal_shift_mm"]
-    oblique = torch.where(on_right, right, left).abs()
-    level = torch.where(on_right & (right > 0), level.abs(), torch.full_like(level, 99.0))
-    line = (1 - torch.minimum(oblique, level) / canvas.spacing_mm).clamp(0, 1)
+    line = (1 - inside.fissure / canvas.spacing_mm).clamp(0, 1)
     return (share + line * min(1.0, 1.0 / canvas.spacing_mm) * 0.6).clamp(0, 1)
 
 

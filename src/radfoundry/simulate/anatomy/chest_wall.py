@@ -14,6 +14,7 @@ from radfoundry.simulate.anatomy.trees import branches, cover_tree
 from radfoundry.simulate.anatomy.trunk import (
     Frame,
     column_of_vertebrae,
+    paint_bone,
     paint_layers,
     paint_spine,
     rib_line,
@@ -190,19 +191,16 @@ def paint_bones(canvas: Canvas, frame: Frame, measures: Mapping[str, float]) -> 
     _paint_sternum(canvas, frame)
     for side in (-1, 1):
         collar = [(14, 57, 86), (55, 55, 96), (105, 28, 112), (146, -8, 119)]
-        _bone(canvas, frame.pipe([(side * x, y, z) for x, y, z in collar], [8.0, 6.0, 6.0, 6.5]), 1.8, "clavicles")
+        paint_bone(
+            canvas, frame.pipe([(side * x, y, z) for x, y, z in collar], [8.0, 6.0, 6.0, 6.5]), 1.8, name="clavicles"
+        )
         _paint_blade(canvas, frame, side)
     for line, _ in arms(frame, measures):
         shaft = union(tube([line[0], line[0]], 23.0), tube(line, [14.0, 11.5]), blend_mm=12.0)
-        _bone(canvas, shaft, 2.6, "humeri")
+        paint_bone(canvas, shaft, 2.6, name="humeri")
     fronts = [spine_front(frame, level) for level in levels]
     halves = ((13.0, 8.5, 7.5), (19.0, 14.5, 12.0))  # half sizes of T1 and T12: Panjabi 1991
-    paint_spine(canvas, column_of_vertebrae(levels, fronts, halves))
-
-
-def _bone(canvas: Canvas, solid: Shape, cortex_mm: float, name: str) -> None:
-    canvas.paint("bone", solid, name=name)
-    canvas.paint("red-marrow", grow(solid, -cortex_mm), strength=0.9)
+    paint_spine(canvas, column_of_vertebrae(levels.tolist(), fronts, halves))
 
 
 def _front(frame: Frame, level: float) -> float:
@@ -229,7 +227,7 @@ def _paint_sternum(canvas: Canvas, frame: Frame) -> None:
         [(float(a), float(b)) for a, b in halves],
         exponent=3.0,
     )
-    _bone(canvas, solid, 1.3, "sternum")
+    paint_bone(canvas, solid, 1.3, name="sternum")
 
 
 def _paint_blade(canvas: Canvas, frame: Frame, side: int) -> None:
@@ -238,10 +236,5 @@ def _paint_blade(canvas: Canvas, frame: Frame, side: int) -> None:
     ridge = frame.pipe([(side * 66, -96, 78), (side * 110, -82, 98), (side * 152, -36, 124)], [3.5, 5.0, 5.5])
     socket = frame.egg((side * 134, -36, 102), (10, 13, 17))
     neck = frame.pipe([(side * 134, -36, 102), (side * 108, -68, 84)], [9.0, 5.0])
-    canvas.paint("muscle", common_muscle(blade))
-    _bone(canvas, union(blade, ridge, socket, neck, blend_mm=4.0), 1.3, "scapulae")
-
-
-def common_muscle(blade: Shape) -> Shape:
-    """The flat muscles that clothe the shoulder blade."""
-    return grow(blade, 9.0)
+    canvas.paint("muscle", grow(blade, 9.0))
+    paint_bone(canvas, union(blade, ridge, socket, neck, blend_mm=4.0), 1.3, name="scapulae")

@@ -146,15 +146,16 @@ def _pubis(sign: int) -> Shape:
 
 
 def _bone(canvas: Canvas, solid: Shape, name: str, *, seed: int) -> None:
-    canvas.paint("bone", solid, name=name)
-    covered = canvas.cover(grow(solid, -1.8))
-    if covered is not None:
-        window, share = covered
-        canvas.pour("yellow-marrow", window, share * 0.93)
-        red = (
-            (0.12 if name == "femora" else 0.42) + 0.2 * noise(canvas, window, wavelength_mm=16, seed=seed + 3)
-        ).clamp(0, 0.8)
-        canvas.mix("yellow-marrow", "red-marrow", red, window)
+    """A hard shell round marrow, which is mostly fat in the thigh bone and partly red in the pelvis."""
+    found = canvas.depth(solid)
+    if found is None:
+        return
+    window, depth = found
+    canvas.pour("bone", window, canvas.soft(depth), name=name)
+    canvas.pour("yellow-marrow", window, canvas.soft(depth + 1.8) * 0.93)
+    mean = 0.12 if name == "femora" else 0.42
+    red = mean + 0.2 * noise(canvas, window, wavelength_mm=16, seed=seed + 3)
+    canvas.mix("yellow-marrow", "red-marrow", red.clamp(0, 0.8), window)
 
 
 def paint_bladder(canvas: Canvas, centre: Point, volume_ml: float) -> None:

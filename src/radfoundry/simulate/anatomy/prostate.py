@@ -10,7 +10,7 @@ import torch
 from radfoundry.simulate.anatomy.canvas import Canvas
 from radfoundry.simulate.anatomy.pelvis import fascia, paint_bladder, paint_gut, paint_pelvis
 from radfoundry.simulate.anatomy.regions import Anatomy, Finding, Region
-from radfoundry.simulate.anatomy.shapes import Shape, common, ellipsoid, grow, shell, tube, union, wavy
+from radfoundry.simulate.anatomy.shapes import Shape, common, ellipsoid, grow, moved, shell, tube, union, wavy
 from radfoundry.simulate.anatomy.texture import noise
 from radfoundry.simulate.anatomy.trees import seeds_inside
 from radfoundry.simulate.body import Body
@@ -43,7 +43,7 @@ def draw_prostate(rng: np.random.Generator, *, age_years: float, sex: str, findi
     """
     del sex
     transition = float(np.clip(np.exp(rng.normal(np.log(6 + 0.36 * max(0.0, age_years - 30)), 0.38)), 4, 70))
-    outer = float(np.clip(rng.normal(21, 3), 14, 28))
+    outer = max(float(np.clip(rng.normal(21, 3), 14, 28)), 0.5 * transition)
     measures = {
         "prostate_ml": transition + outer,
         "transition_ml": transition,
@@ -87,24 +87,39 @@ def pi_rads(finding: Finding) -> int:
 def gland(measures: Mapping[str, float]) -> dict[str, Shape]:
     """The outlines of the gland and its zones; the gland has its drawn volume."""
     k = (measures["prostate_ml"] / REFERENCE_ML) ** (1 / 3)
-    t = (measures["transition_ml"] / 9.6) ** (1 / 3)
     body = union(
         ellipsoid((0, 0, 2 * k), (24 * k, 15 * k, 17 * k)),
         ellipsoid((0, 0, -9 * k), (16 * k, 13 * k, 12 * k)),
         blend_mm=8 * k,
     )
-    lobes = union(
-        *(ellipsoid((s * 7.2 * t, 1.5 * k + 1.0, 4 * k), (8.6 * t, 9.0 * t, 13 * t)) for s in (1, -1)), blend_mm=3
-    )
-    inside = grow(body, -2.2)
+    # The outer gland is thickest behind: the inner gland stays 2 mm from the capsule and 7 mm from its back.
+    inside = common(grow(body, -2.2), moved(body, (0.0, 4.8 * k**0.5, 0.0)))
     central = union(*(tube([(s * 9 * k, -7 * k, 15 * k), (s * 2, -5 * k, 2 * k)], [5.5 * k, 2.0 * k]) for s in (1, -1)))
     return {
         "prostate": body,
-        "transition-zone": common(lobes, inside),
+        "transition-zone": _inner_gland(inside, k, measures["transition_ml"]),
         "central-zone": common(central, inside),
         "fibromuscular-stroma": common(ellipsoid((0, 13 * k, 0), (11 * k, 5 * k, 17 * k)), grow(body, -0.5)),
         "urethra": tube([(0, 5 * k, 19 * k), (0, 0, 0), (0, 2, -24 * k)], [2.2, 2.6, 2.2]),
     }
+
+
+def _inner_gland(inside: Shape, k: float, volume_ml: float) -> Shape:
+    """Two lobes beside the urethra, as large as the drawn volume needs; they leave a shell of the outer gland."""
+
+    def lobes(t: float) -> Shape:
+        pair = (ellipsoid((s * 7.2 * t, 1.5 * k + 1.0, 3 * k), (8.6 * t, 9.0 * t, 12 * t)) for s in (1, -1))
+        return common(union(*pair, blend_mm=3), inside)
+
+    step = 2.0
+    axes = [torch.arange(low, high, step) for low, high in zip(inside.low, inside.high, strict=True)]
+    places = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+    low, high = 0.4, 4.0
+    for _ in range(8):
+        middle = (low + high) / 2
+        held = float((0.5 - lobes(middle).distance(places) / step).clamp(0, 1).sum()) * step**3 / 1000
+        low, high = (middle, high) if held < volume_ml else (low, middle)
+    return lobes((low + high) / 2)
 
 
 def build_prostate(anatomy: Anatomy, *, spacing_mm: float) -> Body:

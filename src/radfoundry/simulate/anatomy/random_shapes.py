@@ -41,7 +41,7 @@ def draw_shapes(rng: np.random.Generator, *, age_years: float, sex: str, finding
 
 def build_shapes(anatomy: Anatomy, *, spacing_mm: float) -> Body:
     """The blobs as tissues on a grid; truth numbers them by the order in which they were laid."""
-    canvas = Canvas((-HALF_MM,) * 3, (HALF_MM,) * 3, spacing_mm)
+    canvas = Canvas((-HALF_MM, -HALF_MM, -HALF_MM), (HALF_MM, HALF_MM, HALF_MM), spacing_mm)
     rng = np.random.default_rng(anatomy.texture_seed)
     measures, whole = anatomy.measures, everywhere(canvas)
     outer = _blob(rng, (0.0, 0.0, 0.0), measures["outer_mm"])

@@ -40,8 +40,9 @@ def seeds_inside(shape: Shape, count: int, *, margin_mm: float, rng: np.random.G
 def grow_tree(root_mm: Point, seeds_mm: np.ndarray, *, radius_mm: float) -> Tree:
     """A tree from a root that reaches every seed point.
 
-    Each branch goes part of the way to the middle of its points, which are then split in two across their widest
-    direction (Tawhai 2000, Ann Biomed Eng 28:793). Radii follow Murray's law: their cubes add up at every fork
+    Each branch goes part of the way to the middle of its points, which are then split in two across the body axis
+    along which they spread most (Tawhai 2000, Ann Biomed Eng 28:793). Radii follow Murray's law: their cubes add
+    up at every fork
     (Murray 1926, J Gen Physiol 9:835), so a branch that feeds a share s of the points has radius R s^(1/3).
     """
     branches: list[tuple[np.ndarray, np.ndarray, float]] = []
@@ -57,9 +58,8 @@ def grow_tree(root_mm: Point, seeds_mm: np.ndarray, *, radius_mm: float) -> Tree
         middle = points.mean(axis=0)
         end = start + SPLIT_SHARE * (middle - start)
         branches.append((start, end, radius))
-        spread = points - middle
-        widest = np.linalg.eigh(spread.T @ spread)[1][:, -1]
-        side = spread @ widest > np.median(spread @ widest)
+        along = points[:, int(points.std(axis=0).argmax())]
+        side = along > np.median(along)
         if side.all() or not side.any():
             side = np.arange(len(points)) % 2 == 0
         waiting += [(end, points[side]), (end, points[~side])]

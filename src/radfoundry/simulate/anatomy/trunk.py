@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from radfoundry.simulate.anatomy.canvas import Canvas
-from radfoundry.simulate.anatomy.shapes import Point, Shape, box, ellipsoid, grow, loft, tube, union
+from radfoundry.simulate.anatomy.shapes import Point, Shape, box, ellipsoid, loft, tube, union
 from radfoundry.simulate.anatomy.texture import everywhere, soft
 
 
@@ -67,14 +67,21 @@ def paint_spine(canvas: Canvas, vertebrae: Sequence[Vertebra], *, name: str = "s
     for upper, lower in itertools.pairwise(vertebrae):
         canvas.paint("cartilage", _disc(upper, lower), name=name)
     for bone in vertebrae:
-        solid = _vertebra(bone)
-        canvas.paint("bone", solid, name=name)
-        canvas.paint("red-marrow", grow(solid, -1.6), strength=0.9)
+        paint_bone(canvas, _vertebra(bone), 1.6, name=name)
     canal = [_canal(bone) for bone in vertebrae]
     points = [place for place, _ in canal]
     canvas.paint("fat", tube(points, [radius for _, radius in canal]))
     canvas.paint("csf", tube(points, [radius - 1.5 for _, radius in canal]))
     canvas.paint("cord", tube(points, [radius * 0.55 for _, radius in canal]))
+
+
+def paint_bone(canvas: Canvas, solid: Shape, cortex_mm: float, *, name: str) -> None:
+    """A bone: a hard shell of the given thickness round marrow with fine beams of bone in it."""
+    found = canvas.depth(solid)
+    if found is not None:
+        window, depth = found
+        canvas.pour("bone", window, canvas.soft(depth), name=name)
+        canvas.pour("red-marrow", window, canvas.soft(depth + cortex_mm) * 0.9)
 
 
 def _vertebra(bone: Vertebra) -> Shape:
@@ -129,12 +136,9 @@ def rib_line(ring: Shape, start_mm: Point, end_deg: float, drop_mm: float, *, si
     """
     angles = np.radians(np.linspace(14.0, end_deg, 14))
     levels = start_mm[2] + 3.0 * np.sin(angles * 2).clip(0) - drop_mm * (1 - np.cos(angles)) / 2
-    reach = np.linspace(0, 220, 221)
-    points = []
-    for angle, level in zip(angles, levels, strict=True):
-        way = np.stack([side * np.sin(angle) * reach, -np.cos(angle) * reach, np.full(221, level)], axis=1)
-        inside = ring.distance(torch.from_numpy(way).float()).numpy()
-        beyond = np.flatnonzero(inside > 0)
-        far = reach[max(1, beyond[0])] if len(beyond) else reach[-1]
-        points.append((float(side * np.sin(angle) * far), float(-np.cos(angle) * far), float(level)))
-    return points
+    reach = np.linspace(0, 220, 111)
+    ways = np.stack([side * np.sin(angle) * reach for angle in angles]), np.stack([-np.cos(a) * reach for a in angles])
+    places = np.stack([*ways, np.broadcast_to(levels[:, None], ways[0].shape)], axis=-1)
+    outside = ring.distance(torch.from_numpy(places).float()).numpy() > 0
+    first = np.where(outside.any(axis=1), np.maximum(1, outside.argmax(axis=1)), len(reach) - 1)
+    return [(float(x), float(y), float(z)) for x, y, z in places[np.arange(len(angles)), first]]
