@@ -10,7 +10,7 @@ import pytest
 import torch
 from train_samples import tiny_learner, tiny_source
 
-from radfoundry.train import loop, processes
+from radfoundry.train import checks, loop, processes
 from radfoundry.train.processes import Place, gather
 
 ALL = (
@@ -73,6 +73,27 @@ def test_sharded_weights_give_the_same_curve_and_a_whole_state(tmp_path):
     check_equal(tmp_path, shard=True)
     resumed = train(Place(), tmp_path / "two", steps=4)
     assert resumed.at.step == 4
+
+
+def checked(place, folder, *, shard=True):
+    plan = loop.Plan(steps=2, warmup_steps=1, log_steps=1, shard=shard)
+    course = loop.begin(tiny_learner(*ALL), plan, place=place, folder=folder)
+    asked = checks.prepare(tiny_source(seed=77), patients=8, every=1, stop_on="position", patience=9)
+    asked(0, course)
+    loop.run(course, tiny_source(2 if place.world == 2 else 4, place=place), check=asked)
+
+
+@pytest.mark.slow
+def test_sharded_weights_are_put_together_for_the_live_checks(tmp_path):
+    in_processes(checked, tmp_path / "two")
+    checked(Place(), tmp_path / "one", shard=False)
+    two, one = (
+        [json.loads(line) for line in (tmp_path / name / checks.CHECKS).read_text().splitlines()]
+        for name in ("two", "one")
+    )
+    assert [line["step"] for line in two] == [0, 1, 2]
+    for here, there in zip(two, one, strict=True):
+        assert here["position"]["value"] == pytest.approx(there["position"]["value"], rel=0.02)
 
 
 def killed(folder):

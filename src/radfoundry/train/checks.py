@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from radfoundry.records import Estimate, InputError
 from radfoundry.text.tokens import Tokeniser
 from radfoundry.train import probes, reading
 from radfoundry.train.batches import Batch
+from radfoundry.train.learner import Learner
 from radfoundry.train.loop import Course
 from radfoundry.train.processes import from_first
 from radfoundry.train.sources import Source
@@ -76,15 +75,18 @@ class Checks:
 
     def ask(self, course: Course) -> dict[str, Estimate]:
         """The measures of the encoder as it is now."""
-        with torch.no_grad(), _whole(course.learner):
-            found = probes.measures(embed(course.learner.encoder, self.held_out))
-            if self.of_cohort:
-                seen = embed(course.learner.encoder, self.of_cohort)
-                site = seen.site if seen.site is not None else torch.zeros(len(seen.features))
-                found["site"] = probes.named_rightly(seen.features[:, :1], site[:, None])
-            if self.tokeniser is not None and reading.aligner_of(course.learner) is not None:
-                found |= self.read(course.learner, self.tokeniser)
-            return found
+        learner = course.learner
+        found = probes.measures(embed(learner, self.held_out))
+        if self.of_cohort:
+            seen = embed(learner, self.of_cohort)
+            site = seen.site if seen.site is not None else torch.zeros(len(seen.features))
+            found["site"] = probes.named_rightly(seen.features[:, :1], site[:, None])
+        if self.tokeniser is not None and reading.aligner_of(learner) is not None:
+            found |= self.read(learner, self.tokeniser)
+        apart: Any = getattr(learner, "reshard", None)
+        if apart is not None:  # sharded weights stay together after a forward pass until they are told
+            apart()
+        return found
 
     def read(self, learner: Any, tokeniser: Tokeniser) -> dict[str, Estimate]:
         """Whether reports are found by images, and findings by prompts."""
@@ -140,13 +142,13 @@ def prepare(source: Source, *, patients: int, every: int, stop_on: str | None, p
 
 
 @torch.no_grad()
-def embed(encoder: Any, batches: list[Batch]) -> probes.Probed:
+def embed(learner: Learner, batches: list[Batch]) -> probes.Probed:
     """Pooled features of held-out batches, with what is known of them."""
-    device = next(encoder.parameters()).device
+    device = next(learner.parameters()).device
     features = []
     for batch in batches:
-        rows = batch.images.flatten(0, 1)[:, None].to(device)
-        features.append(encoder.encode(rows).pooled.float().cpu().reshape(len(batch), batch.views, -1))
+        pooled = learner(batch.to(device), asked=True)["pooled"]
+        features.append(pooled.float().cpu().reshape(len(batch), batch.views, -1))
 
     def joined(name: str) -> torch.Tensor | None:
         values = [getattr(batch, name) for batch in batches]
@@ -174,17 +176,3 @@ def alarms_of(found: dict[str, Estimate], *, chance_site: float = 0.5) -> dict[s
             f"the hospital can be read from the features in {site} of images (chance {chance_site:.2f})"
         )
     return raised
-
-
-@contextlib.contextmanager
-def _whole(learner: Any) -> Generator[None]:
-    """Weights that are spread over processes are put together while the encoder is asked."""
-    together = getattr(learner, "unshard", None)
-    if together is None:
-        yield
-        return
-    together()
-    try:
-        yield
-    finally:
-        learner.reshard()

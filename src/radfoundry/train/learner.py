@@ -29,9 +29,15 @@ class Learner(nn.Module):
         self.weights = dict(weights)
         self.seed = seed
 
-    def forward(self, batch: Batch, progress: float = 0.0) -> Terms:
-        """Terms by name, `loss` being the one to minimise; `masked` and `contrast.dense` are parts of it."""
+    def forward(self, batch: Batch, progress: float = 0.0, *, asked: bool = False) -> Terms:
+        """Terms by name, `loss` being the one to minimise; `masked` and `contrast.dense` are parts of it.
+
+        With `asked` nothing is learned: the images' features come back as `pooled`. Sharded weights are put together
+        only by calling the whole module, so live checks have to come this way.
+        """
         scene = Scene(batch, self.encoder, self.seed, progress, self.text)
+        if asked:
+            return {"pooled": scene.clean.pooled}
         found: Terms = {}
         total = None
         for name, objective in self.objectives.items():

@@ -39,7 +39,7 @@ def vectors(learner: Any, batches: Sequence[Batch]) -> tuple[torch.Tensor, torch
     for batch in batches:
         if batch.words is None:
             raise InputError("these patients have no reports", remedy="set reports=true")
-        pooled = learner.encoder.encode(batch.images.flatten(0, 1)[:, None].to(device)).pooled
+        pooled = learner(batch.to(device), asked=True)["pooled"]
         seen = normalize(aligner.image(pooled).float(), dim=1).reshape(len(batch), batch.views, -1)
         images.append(normalize(seen.mean(dim=1), dim=1).cpu())
         reports.append(read(learner, batch.words.to(device)))
