@@ -183,7 +183,7 @@ def parenchyma(
     total = (materials[0] + materials[1]).clamp_min(0.01)
     share = materials[1] / total
     room = (share * (1 - share)).clamp_min(0).sqrt()
-    moved = total * (0.10 * room * cloud + (0.06 * room + 0.05) * strands)
+    moved = total * (0.065 * room * cloud + (0.05 * room + 0.035) * strands)
     soft = (materials[1] + moved).clamp_min(0).minimum(total)
     soft = torch.where(total > 1.0, soft, materials[1])
     return torch.stack([total - soft, soft, materials[2]])

@@ -263,7 +263,8 @@ class BreastUltrasound(ModalityOptions):
         series = []
         for side in ("right", "left"):
             place = self._place(body, drawn, side)
-            probe = Probe("Breast", 10.0 if self.size == "small" else 12.0, depth_mm=place[3], width_mm=40.0)
+            frequency = 12.0 if place[3] < 45 else 9.0  # deep tissue needs longer waves
+            probe = Probe("Breast", frequency, depth_mm=place[3], width_mm=40.0)
             contact = Contact(place[:3], (0.0, -1.0, 0.0), (-1.0, 0.0, 0.0))
             made = ultrasound(body, probe, contact, machine, rng=drawn.rng, words="X" if drawn.marked else "")
             header = replace(made.acquisition, body_part="BREAST", laterality=side[0].upper())
@@ -283,7 +284,7 @@ class BreastUltrasound(ModalityOptions):
             x, z = sign * float(rng.uniform(80, 110)), float(rng.uniform(-20, 20))
             y = 0.4 * _measure(drawn, "projection_mm")
         skin = skin_above(body, x, z)
-        return (x, skin, z, float(np.clip(1.9 * (skin - y), 32.0, 60.0)))
+        return (x, skin, z, float(np.clip(1.8 * (skin - y), 32.0, 75.0)))
 
 
 @dataclass(frozen=True, kw_only=True)
