@@ -219,27 +219,29 @@ def page(result: dict[str, Any]) -> str:
     lines = ["# Whole volumes, from file to vector", ""]
     lines += [
         f"{result['date']}, {result['machine']}, load {result['load'][0]:.1f} at the start, {result['load'][1]:.1f} at "
-        f"the end. One thread; processor time a volume: the mean over {result['volumes']} volumes, the faster of "
-        f"{result['repeats']} repeats for each (the slower ways once; ways marked * on one volume, without a first run "
-        "to warm up). Volumes per minute are for "
-        "two cores that have nothing else to do: 120 s of processor time.",
+        "the end of the last part. One thread; processor time a volume (user and system): the mean over the volumes, "
+        "of each the faster of at most two runs, files in the page cache. Ways marked * had no first run to warm up. "
+        "Volumes a minute are for two cores that have nothing else to do: 120 s of processor time.",
         "",
-        "| way | what it does | processor s a volume | volumes a minute, 2 cores | features |",
-        "|---|---|---|---|---|",
+        "| way | what it does | processor s a volume | volumes a minute, 2 cores | features | volumes |",
+        "|---|---|---|---|---|---|",
     ]
     for name in sorted(found, key=lambda key: found[key]["processor_s"]):
         row, star = found[name], "*" if name in SLOW else ""
         spent = f"{row['processor_s']:.2f} ({row['lowest_s']:.2f}-{row['highest_s']:.2f})"
-        lines.append(f"| {name}{star} | {about[name]} | {spent} | {120 / row['processor_s']:.1f} | {row['length']} |")
+        cells = [name + star, about[name], spent, f"{120 / row['processor_s']:.1f}", row["length"], row["volumes"]]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += ["", "| how many times faster | value |", "|---|---|"]
     lines += [f"| {name} | {value:.1f} |" for name, value in result["ratios"].items()]
     lines += ["", "| variant | times as fast as without | correlation of the vectors |", "|---|---|---|"]
     lines += [f"| {k} | {v['speed']:.2f} | {v['correlation']:.5f} |" for k, v in result["variants"].items()]
+    absent = [name for name in about if name not in found]
     lines += [
         "",
+        *([f"Not measured: {', '.join(absent)}.", ""] if absent else []),
         "The windows of MONAI look at the head in 1.5 mm, ours at once in 2 or 3 mm: the ratios compare how the "
-        "networks are used, not equal numbers of voxels. `MONAI ResNet18-3D, once` and `vit3d-tiny, windows` are the "
-        "two comparisons at the same number of voxels.",
+        "networks are used, not equal numbers of voxels. At equal numbers: `vit3d-tiny` and `MONAI ResNet18-3D, once` "
+        "(64³ voxels of 3 mm); `vit3d-tiny, windows` and the two MONAI ResNets (the whole head in 1.5 mm).",
         "",
         "Versions: " + ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
         "",
