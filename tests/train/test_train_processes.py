@@ -8,10 +8,12 @@ import socket
 
 import pytest
 import torch
-from train_samples import tiny_learner, tiny_source
+from train_samples import CROP, tiny_learner, tiny_source
 
-from radfoundry.train import checks, loop, processes
+from radfoundry import registry
+from radfoundry.train import checks, loop, processes, reports
 from radfoundry.train.processes import Place, gather
+from radfoundry.train.sources import QUALITY, Simulated
 
 ALL = (
     {"name": "contrast", "width": 16, "places": 4},
@@ -73,6 +75,27 @@ def test_sharded_weights_give_the_same_curve_and_a_whole_state(tmp_path):
     check_equal(tmp_path, shard=True)
     resumed = train(Place(), tmp_path / "two", steps=4)
     assert resumed.at.step == 4
+
+
+def every_objective(place, folder):
+    """All objectives at once, with reports; the batch of four patients is shared by however many processes."""
+    tokeniser = reports.learned_tokeniser(CROP, seed=5, size=300, patients=40)
+    facts = {"vocabulary": tokeniser.size, "text_width": 32, "findings": len(reports.FINDINGS), "quality": len(QUALITY)}
+    learner = tiny_learner(*registry.entries("objectives"), **facts)
+    course = loop.begin(learner, loop.Plan(steps=2, warmup_steps=1, log_steps=1), place=place, folder=folder)
+    source = Simulated(CROP, 4 // place.world, 0, "zscore", place, tokeniser=tokeniser, report_length=96)
+    loop.run(course, source)
+
+
+@pytest.mark.slow
+def test_every_objective_gives_the_same_loss_on_two_processes(tmp_path):
+    in_processes(every_objective, tmp_path / "two")
+    every_objective(Place(), tmp_path / "one")
+    for step, (two, one) in enumerate(zip(curve(tmp_path / "two"), curve(tmp_path / "one"), strict=True)):
+        apart = {
+            name: (two[name], one[name]) for name in one if two[name] != pytest.approx(one[name], abs=2e-3, rel=2e-3)
+        }
+        assert not apart, step
 
 
 def checked(place, folder, *, shard=True):
