@@ -11,6 +11,7 @@ from radfoundry.simulate.anatomy.regions import region
 from radfoundry.simulate.tissues import at_field
 
 COARSE_MM = 3.0
+JOINTS = ["elbow", *(pytest.param(name, marks=pytest.mark.slow) for name in ("knee", "wrist", "hip"))]
 
 
 def drawn(name, *, seed=4, age_years=45.0, sex="M", findings=(), severity=None):
@@ -49,6 +50,7 @@ def bone_gap_mm(body, upper, lower, x_mm, y_mm):
     )
 
 
+@pytest.mark.slow
 def test_the_knees_joint_space_is_the_one_drawn():
     gaps = []
     for severity in (None, 0.4, 0.8):
@@ -72,7 +74,7 @@ def test_the_radiographic_grade_rises_as_the_space_narrows(name):
     assert drawn(name).measures["kl_grade"] == 0
 
 
-@pytest.mark.parametrize("name", ["knee", "wrist", "elbow", "hip"])
+@pytest.mark.parametrize("name", JOINTS)
 def test_effusion_adds_fluid_and_grows_with_severity(name):
     spacing = 4.0 if name == "hip" else 2.5
     volumes = []
@@ -82,7 +84,7 @@ def test_effusion_adds_fluid_and_grows_with_severity(name):
     assert volumes[0] < volumes[1] < volumes[2]
 
 
-@pytest.mark.parametrize("name", ["knee", "wrist", "elbow", "hip"])
+@pytest.mark.parametrize("name", JOINTS)
 def test_a_fracture_opens_the_bone_and_bruises_its_marrow(name):
     spacing = 3.0 if name == "hip" else 2.0
     _, whole = built(name, spacing_mm=spacing)
@@ -96,7 +98,7 @@ def test_a_fracture_opens_the_bone_and_bruises_its_marrow(name):
     assert float(changed[bad.truth["fracture"] > 0.5].max()) > 150
 
 
-@pytest.mark.parametrize("name", ["knee", "wrist", "elbow", "hip", "lumbar-spine"])
+@pytest.mark.parametrize("name", [*JOINTS, pytest.param("lumbar-spine", marks=pytest.mark.slow)])
 def test_marrow_oedema_lies_in_marrow_and_grows_with_severity(name):
     spacing = 4.0 if name in ("hip", "lumbar-spine") else 2.5
     amounts = []
@@ -109,7 +111,7 @@ def test_marrow_oedema_lies_in_marrow_and_grows_with_severity(name):
     assert 0 < amounts[0] < amounts[1]
 
 
-@pytest.mark.parametrize("name", ["knee", "wrist", "elbow"])
+@pytest.mark.parametrize("name", JOINTS[:3])
 def test_a_torn_ligament_is_wetter_than_a_whole_one(name):
     anatomy = drawn(name, findings=("ligament-tear",), severity=0.9)
     torn = region(name).build(anatomy, spacing_mm=1.5)
@@ -133,6 +135,7 @@ def test_a_left_knee_is_a_mirrored_right_one():
     assert middle * bodies[0].affine[0, 0] + bodies[0].affine[0, 3] > 15  # the fibula is lateral: to the right
 
 
+@pytest.mark.slow
 def test_volumes_of_organs_agree_between_spacings():
     anatomy = drawn("knee")
     fine, coarse = (region("knee").build(anatomy, spacing_mm=value) for value in (1.5, 3.0))
@@ -140,6 +143,7 @@ def test_volumes_of_organs_agree_between_spacings():
         assert volume_ml(coarse, coarse.truth[organ]) == pytest.approx(volume_ml(fine, fine.truth[organ]), rel=0.08)
 
 
+@pytest.mark.slow
 def test_wrist_bones_do_not_touch():
     _, body = built("wrist", spacing_mm=1.0)
     carpals = ("scaphoid", "lunate", "triquetrum", "capitate", "hamate", "trapezoid", "trapezium")
@@ -169,6 +173,7 @@ def test_the_fat_fraction_of_thigh_muscle_is_the_one_drawn():
         assert fat_fraction(body, inside) == pytest.approx(anatomy.measures["muscle_fat_fraction"], abs=0.02)
 
 
+@pytest.mark.slow
 def test_atrophy_takes_muscle_of_one_group_on_one_side():
     sizes, fats = [], []
     for severity in (0.3, 0.9):

@@ -49,6 +49,7 @@ def test_neck_and_loin_bend_forwards_and_the_chest_backwards(name, front):
     assert front * (places - chord)[1:-1].mean() > 0.5
 
 
+@pytest.mark.slow
 def test_the_height_of_a_body_is_the_one_drawn():
     anatomy = straight(drawn())
     body = region("lumbar-spine").build(anatomy, spacing_mm=1.5)
@@ -56,6 +57,7 @@ def test_the_height_of_a_body_is_the_one_drawn():
     assert float(line.sum()) * 1.5 == pytest.approx(anatomy.measures["body_height_mm"], abs=2.5)
 
 
+@pytest.mark.slow
 def test_a_vertebral_fracture_takes_the_front_height():
     losses = []
     for severity in (0.2, 0.9):
@@ -71,6 +73,7 @@ def test_a_vertebral_fracture_takes_the_front_height():
     assert 0 < losses[0] < losses[1]
 
 
+@pytest.mark.slow
 def test_a_degenerated_disc_is_lower_and_drier():
     low, wet = [], []
     for findings, severity in (((), None), (("disc-degeneration",), 0.3), (("disc-degeneration",), 1.0)):
@@ -82,6 +85,7 @@ def test_a_degenerated_disc_is_lower_and_drier():
     assert wet[0] > wet[1] > wet[2]
 
 
+@pytest.mark.slow
 def test_a_herniated_disc_takes_room_from_the_sac():
     anatomy = drawn(findings=("disc-herniation",), severity=1.0)
     body = region("lumbar-spine").build(anatomy, spacing_mm=2.0)
@@ -112,6 +116,7 @@ def test_discs_dry_with_age_and_marrow_turns_to_fat():
         assert np.mean([one[name] for one in young]) < np.mean([one[name] for one in old])
 
 
+@pytest.mark.slow
 def test_volumes_agree_between_spacings():
     anatomy = drawn("cervical-spine")
     fine, coarse = (region("cervical-spine").build(anatomy, spacing_mm=value) for value in (1.5, 3.0))

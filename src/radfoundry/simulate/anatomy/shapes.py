@@ -41,9 +41,9 @@ def ellipsoid(centre_mm: Point, radii_mm: Point, *, turn_deg: Point = (0.0, 0.0,
 
     def distance(points: torch.Tensor) -> torch.Tensor:
         local = (points - centre) @ turn
-        first = (local / radii).norm(dim=-1)
+        first = _length(local / radii)
         # Quilez' bound: exact on spheres, second order near the surface of every ellipsoid.
-        slope = (local / radii**2).norm(dim=-1).clamp_min(1e-6)
+        slope = _length(local / radii**2).clamp_min(1e-6)
         return torch.where(first < 1e-3, -radii.min(), first * (first - 1) / slope)
 
     return Shape(distance, *_turned_box(centre_mm, radii_mm, turn))
@@ -112,13 +112,19 @@ def loft(
     first, last = float(levels_mm[0]), float(levels_mm[-1])
 
     def distance(points: torch.Tensor) -> torch.Tensor:
-        place = ((points[..., axis] - first) / (last - first)).clamp(0, 1) * 128
+        height = _line(points, axis)
+        place = ((height - first) / (last - first)).clamp(0, 1) * 128
         left = place.floor().clamp(max=127).long()
         share = (place - left)[..., None]
         row = smooth[left] * (1 - share) + smooth[left + 1] * share
-        away = (points[..., others] - row[..., :2]) / row[..., 2:]
-        ratio = (away.abs().clamp_min(1e-6) ** exponent).sum(dim=-1) ** (1 / exponent)
-        steepness = (away / row[..., 2:]).norm(dim=-1) / away.norm(dim=-1).clamp_min(1e-6)
+        across = (points[..., others[0]] - row[..., 0]) / row[..., 2]
+        along = (points[..., others[1]] - row[..., 1]) / row[..., 3]
+        away = (across.square() + along.square()).sqrt().clamp_min(1e-6)
+        ratio = away
+        if exponent != 2:
+            powers = across.abs().clamp_min(1e-6) ** exponent + along.abs().clamp_min(1e-6) ** exponent
+            ratio = powers ** (1 / exponent)
+        steepness = ((across / row[..., 2]).square() + (along / row[..., 3]).square()).sqrt() / away
         side = (ratio - 1) / steepness.clamp_min(1e-6)
         ends = torch.maximum(first - points[..., axis], points[..., axis] - last)
         return torch.maximum(side, ends)
@@ -241,6 +247,25 @@ def broken(shape: Shape, point_mm: Point, normal: Point, *, shift_mm: Point, gap
 
     reach = float(shift.abs().max())
     return Shape(distance, grow(shape, reach).low, grow(shape, reach).high)
+
+
+def _length(vectors: torch.Tensor) -> torch.Tensor:
+    """Lengths of vectors along the last axis; quicker than a norm over three."""
+    x, y, z = vectors.unbind(-1)
+    return (x * x + y * y + z * z).sqrt()
+
+
+def _line(points: torch.Tensor, axis: int) -> torch.Tensor:
+    """One coordinate of all points; of a grid along the axes only a line of it, which broadcasts to the rest."""
+    values = points[..., axis]
+    if points.ndim == 4:
+        line = values
+        for other in range(3):
+            if other != axis:
+                line = line.narrow(other, 0, 1)
+        if bool((values == line).all()):
+            return line
+    return values
 
 
 def _positive(sizes: Sequence[float]) -> None:

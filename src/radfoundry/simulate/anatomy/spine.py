@@ -129,7 +129,7 @@ def _region(plan: Plan, organs: tuple[str, ...]) -> Region:
         functools.partial(draw, plan),
         functools.partial(build, plan),
         KINDS,
-        (*plan.levels, "discs", "spinal-fluid", "muscle", "subcutaneous-fat", *organs),
+        (*plan.shown, "discs", "spinal-fluid", "muscle", "subcutaneous-fat", *organs),
         plan.centre_mm,
         plan.field_mm,
         plane="sagittal",

@@ -18,7 +18,8 @@ class Plan:
     """One part of the spine. Sizes are (woman's, man's) means at the middle level.
 
     `growth` is how much larger each level is than the one above it; `leans_deg` are the angles of the levels in a
-    person of average curve; `joints` are the levels whose discs and bodies may be diseased.
+    person of average curve; `diseased` are the levels whose discs and bodies may be ill, `shown` those that lie in the
+    field of view in everybody.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Plan:
     growth: float
     leans_deg: tuple[float, ...]
     diseased: tuple[str, ...]
+    shown: tuple[str, ...]
     centre_mm: Point
     field_mm: Point
 
@@ -45,6 +47,7 @@ CERVICAL_PLAN = Plan(
     0.025,
     (9, 6, 2, -3, -9, -15, -20, -23),
     ("C3", "C4", "C5", "C6", "C7"),
+    ("C2", "C3", "C4", "C5", "C6", "C7"),
     (0.0, -12.0, 2.0),
     (132.0, 136.0, 150.0),
 )  # fmt: skip
@@ -58,7 +61,8 @@ THORACIC_PLAN = Plan(
     },
     0.03,
     (-24, -21, -17, -13, -9, -5, -1, 3, 7, 10, 12, 13, 13),
-    ("T6", "T7", "T8", "T9", "T10", "T11", "T12"),
+    ("T6", "T7", "T8", "T9", "T10", "T11"),
+    ("T3", "T4", "T5", "T6", "T7", "T8", "T9", "T10", "T11"),
     (0.0, -14.0, -8.0),
     (120.0, 132.0, 280.0),
 )  # fmt: skip
@@ -73,6 +77,7 @@ LUMBAR_PLAN = Plan(
     0.02,
     (13, 13, 11, 7, 1, -7, -19, -41, -50, -50),
     ("L1", "L2", "L3", "L4", "L5", "S1"),
+    ("T12", "L1", "L2", "L3", "L4", "L5", "S1"),
     (0.0, -22.0, -16.0),
     (140.0, 150.0, 228.0),
 )  # fmt: skip

@@ -108,10 +108,12 @@ def _bones() -> dict[str, Bone]:
         "radius": Bone("radius", _radius(), shaft_cortex(2, 8, 40, thin_mm=0.8, thick_mm=2.6)),
         "ulna": Bone("ulna", _ulna(), shaft_cortex(2, 8, 40, thin_mm=0.8, thick_mm=2.3)),
     }
+    earlier: list[Shape] = [bone.shape for bone in made.values()]
     for name, shape in {**CARPALS, **METACARPALS}.items():
-        near = [other.shape for other in made.values() if _meet(other.shape, shape)]
+        near = [grow(other, 1.5) for other in earlier if _meet(other, shape)]
         cortex = 0.9 if name in CARPALS else shaft_cortex(2, -46, -64, thin_mm=0.8, thick_mm=2.0)
-        made[name] = Bone(name, cut(shape, *(grow(other, 1.5) for other in near)), cortex)
+        made[name] = Bone(name, cut(shape, *near), cortex)
+        earlier.append(shape)
     return made
 
 
