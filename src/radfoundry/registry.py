@@ -12,6 +12,7 @@ from typing import Any
 from radfoundry.records import InputError
 
 ENCODERS = {
+    "radfoundry-mri": "radfoundry.nets.bundled:build",
     "vit3d-tiny": "radfoundry.nets.vit:tiny",
     "vit3d-small": "radfoundry.nets.vit:small",
     "vit2d-tiny": "radfoundry.nets.vit:tiny_2d",

@@ -1,0 +1,117 @@
+"""Bar f: tumours and plaques of real patients, without any training on real images.
+
+    RADFOUNDRY_DATA=FOLDER python benchmarks/transfer/lesion.py --cache FOLDER [--weights FILE] [--save]
+
+Location: blocks of 6 mm inside the brain, ranked by the score of a finding, against the patients' masks. Presence:
+crops that hold at least 2 % of disease against crops of the same patients that hold none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import methods as m
+import numpy as np
+import torch
+import volumes as v
+from sklearn.metrics import roc_auc_score
+
+from radfoundry.data.prepare import Plan, prepare
+from radfoundry.stats.auc import auroc
+
+MASKS = {
+    "pat0001": "brats2015_glioma/pat0001/seg.nii.gz",
+    "pat0003": "brats2015_glioma/pat0003/seg.nii.gz",
+    "pat0005": "brats2015_glioma/pat0005/seg.nii.gz",
+    "tcga": "tcga_glioma_multiseg/fusion/mav.nii.gz",
+    "ms07": "ms_lesions/cross_sectional/patient07/lesions.nii.gz",
+}
+SMALLEST_SHARE = 0.02
+
+
+def scored_crops(data: Path, cache: Path) -> tuple[np.ndarray, ...]:
+    """Crops of all scans with a mask, the disease in each voxel, the scan's key."""
+    images, disease, keys = [], [], []
+    for key, (scan, volume, matrix) in v.cached(data, cache).items():
+        if scan.patient not in MASKS:
+            continue
+        mask = v.read(data / MASKS[scan.patient])
+        mask = mask.with_array((mask.array > 0.5).astype(np.float32))
+        coarse = prepare(mask, Plan(orientation="RAS", spacing_mm=v.SPACING_MM, shape=None, intensity="none"))
+        cut, _, kept = v.crops(volume, matrix, v.places_mm(40, seed=21))
+        sick, _, also = v.crops(coarse, matrix, v.places_mm(40, seed=21))
+        both = np.intersect1d(kept, also)
+        images.append(cut[np.isin(kept, both)].astype(np.float16))
+        disease.append(sick[np.isin(also, both)].astype(np.float16))
+        keys += [key] * len(both)
+    return np.concatenate(images), np.concatenate(disease), np.array(keys)
+
+
+def blocks(x: np.ndarray) -> np.ndarray:
+    """Means over blocks of 2 x 2 x 2 voxels: `(n, 16, 16, 16)`."""
+    return x.astype(np.float32).reshape(len(x), 16, 2, 16, 2, 16, 2).mean(axis=(2, 4, 6))
+
+
+def finding(net: Any, images: np.ndarray) -> np.ndarray:
+    """The score of a finding in every block `(n, 16, 16, 16)`."""
+    with torch.no_grad():
+        parts = [
+            net(torch.from_numpy(part.astype(np.float32))[:, None]).shares[:, -1] for part in np.array_split(images, 30)
+        ]
+    return torch.cat(parts).numpy()
+
+
+def measure(data: Path, cache: Path, weights: Path | None) -> dict[str, Any]:
+    """Areas under the curve for each scan, and over all with patient-clustered intervals."""
+    images, disease, keys = m.kept(cache / "lesion.npz", lambda: scored_crops(data, cache))
+    truth, bright = blocks(disease), blocks(images)
+    patients = np.array([key.split("-")[0] for key in keys])
+    scores = {
+        "radfoundry-mri": finding(m.network(weights), images),
+        "untrained": finding(m.network(None, fresh=True), images),
+        "brightness": bright,
+    }
+    inside = bright > 0.05
+    share = disease.astype(np.float32).mean(axis=(1, 2, 3))
+    clear = (share >= SMALLEST_SHARE) | (share == 0)
+    found: dict[str, Any] = {"scans": len(set(keys)), "patients": len(set(patients)), "crops": len(keys)}
+    for name, score in scores.items():
+        rows: dict[str, Any] = {}
+        for key in np.unique(keys):
+            here = inside & (keys == key)[:, None, None, None]
+            rows[key] = round(float(roc_auc_score(truth[here] > 0.5, score[here])), 3)
+        top = np.where(inside, score, -np.inf).reshape(len(score), -1)
+        highest = np.sort(top, axis=1)[:, -20:].mean(axis=1)
+        presence = auroc(
+            (share >= SMALLEST_SHARE)[clear], np.nan_to_num(highest[clear], neginf=-50), patient=patients[clear]
+        )
+        column = np.array(list(rows.values()))
+        whose = np.array([key.split("-")[0] for key in rows])
+        found[name] = {
+            "location, mean over scans": m.written(m.of_patients(np.mean, column, whose)),
+            "presence": m.written(presence),
+            "location, every scan": rows,
+        }
+    return found
+
+
+def main() -> None:
+    """Print the table, and keep it with --save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--save", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    found = measure(Path(os.environ["RADFOUNDRY_DATA"]), options.cache, options.weights)
+    for name, row in found.items():
+        print(f"{name:20s}", row)
+    if options.save:
+        m.save("transfer_lesion", found)
+
+
+if __name__ == "__main__":
+    main()
