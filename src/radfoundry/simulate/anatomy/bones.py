@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from radfoundry.simulate.anatomy.canvas import Canvas
-from radfoundry.simulate.anatomy.shapes import Point, Shape, broken, ellipsoid
+from radfoundry.simulate.anatomy.shapes import Point, Shape, ball, broken, ellipsoid
 from radfoundry.simulate.fields import random_field
 from radfoundry.simulate.tissues import TISSUES, index
 
@@ -106,7 +106,7 @@ def bruise(canvas: Canvas, window: Window, share: torch.Tensor) -> None:
 
 def oedema(canvas: Canvas, centre_mm: Point, radius_mm: float, severity: float, *, seed: int) -> None:
     """A patch of bone marrow oedema with a soft, uneven edge; marrow only. Truth: `marrow-oedema`."""
-    found = canvas.depth(ellipsoid(centre_mm, (radius_mm * 1.6,) * 3))
+    found = canvas.depth(ball(centre_mm, radius_mm * 1.6))
     if found is None:
         return
     window, _ = found
@@ -132,8 +132,8 @@ def harden(canvas: Canvas, centre_mm: Point, radii_mm: Point, share: float) -> N
 def cysts(canvas: Canvas, places_mm: list[Point], radius_mm: float) -> None:
     """Small cysts in the marrow: fluid with a thin hard rim."""
     for place in places_mm:
-        canvas.paint("bone", ellipsoid(place, (radius_mm + 0.8,) * 3), strength=0.6)
-        canvas.paint("synovial-fluid", ellipsoid(place, (radius_mm,) * 3))
+        canvas.paint("bone", ball(place, radius_mm + 0.8), strength=0.6)
+        canvas.paint("synovial-fluid", ball(place, radius_mm))
 
 
 def keep(canvas: Canvas, name: str, window: Window, share: torch.Tensor) -> None:

@@ -11,6 +11,7 @@ from radfoundry.simulate.anatomy.limbs import marble, pack, wrap
 from radfoundry.simulate.anatomy.regions import Anatomy, Region
 from radfoundry.simulate.anatomy.shapes import (
     Shape,
+    ball,
     common,
     cut,
     ellipsoid,
@@ -61,7 +62,7 @@ def _femur(radius: float, spur: float) -> Shape:
     ]
     if spur:
         parts.append(tube([(86, 0, -22), (96, 15, -12), (107, 3, 10), (100, -14, -4), (88, -4, -21)], 1.5 + 2.5 * spur))
-    return union(ellipsoid((JOINT_MM, 0, 0), (radius,) * 3), *parts, blend_mm=6)
+    return union(ball((JOINT_MM, 0, 0), radius), *parts, blend_mm=6)
 
 
 def _pelvis(cup: Shape, worn: float) -> Shape:
@@ -137,7 +138,7 @@ def _parts(anatomy: Anatomy, back: Shape, scale: float, worn: float) -> dict[str
     """Hip bone and femur of the right side; a worn joint's head has moved up into its socket."""
     radius, healthy, narrowed = _sizes(anatomy, scale, worn)
     rise = healthy - narrowed if worn else 0.0
-    cup = ellipsoid((JOINT_MM, 0, 0), (radius + healthy,) * 3)
+    cup = ball((JOINT_MM, 0, 0), radius + healthy)
     femur = moved(_femur(radius, worn), (0.0, 0.0, rise))
     pelvis = cut(_pelvis(cup, worn), grow(back, 2.0))
     return {
@@ -155,19 +156,17 @@ def _paint_joints(canvas: Canvas, anatomy: Anatomy, effusion: float, scale: floa
         def there(shape: Shape, side: str = side) -> Shape:
             return shape if side == "right" else mirrored(shape)
 
-        capsule = union(
-            ellipsoid((JOINT_MM + 4, 0, -3), (radius + 6,) * 3), ellipsoid((106, -1, -15), (20, 19, 21)), blend_mm=8
-        )
+        capsule = union(ball((JOINT_MM + 4, 0, -3), radius + 6), ellipsoid((106, -1, -15), (20, 19, 21)), blend_mm=8)
         canvas.paint("tendon", there(capsule), strength=0.75)
         pocket = ellipsoid((103, 10 + 4 * wet, -13), (14 + 4 * wet, 8 + 9 * wet, 16 + 4 * wet))
-        film = union(ellipsoid((JOINT_MM + 1, 0, -1), (radius + 2.5 + 3 * wet,) * 3), pocket, blend_mm=4)
+        film = union(ball((JOINT_MM + 1, 0, -1), radius + 2.5 + 3 * wet), pocket, blend_mm=4)
         canvas.paint("synovial-fluid", there(film), strength=0.2 + 0.75 * wet)
-        cup = ellipsoid((JOINT_MM, 0, 0), (radius + healthy,) * 3)
+        cup = ball((JOINT_MM, 0, 0), radius + healthy)
         roof = common(cup, half_space((JOINT_MM, 0, 0), (0.62, 0.1, -0.78)))
         canvas.paint("cartilage", there(roof), name="cartilage")
-        lining = ellipsoid((JOINT_MM, 0, 0), (radius + 0.5 * healthy + 0.25,) * 3)
+        lining = ball((JOINT_MM, 0, 0), radius + 0.5 * healthy + 0.25)
         canvas.paint("synovial-fluid", there(lining), strength=0.5, within="cartilage")
-        layer = ellipsoid((JOINT_MM, 0, 0), (radius + 0.5 * healthy - 0.2,) * 3)
+        layer = ball((JOINT_MM, 0, 0), radius + 0.5 * healthy - 0.2)
         canvas.paint("cartilage", there(layer), name="cartilage")
 
 

@@ -49,6 +49,11 @@ def ellipsoid(centre_mm: Point, radii_mm: Point, *, turn_deg: Point = (0.0, 0.0,
     return Shape(distance, *_turned_box(centre_mm, radii_mm, turn))
 
 
+def ball(centre_mm: Point, radius_mm: float) -> Shape:
+    """A ball: an egg with three equal half axes."""
+    return ellipsoid(centre_mm, (radius_mm, radius_mm, radius_mm))
+
+
 def box(centre_mm: Point, half_mm: Point, *, rounding_mm: float = 0.0, turn_deg: Point = (0.0, 0.0, 0.0)) -> Shape:
     """A block with rounded edges: `half_mm` are half its sides, the rounding included."""
     _positive(half_mm)

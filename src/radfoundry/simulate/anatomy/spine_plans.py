@@ -125,7 +125,7 @@ def _stacked(vertebrae: list[Vertebra], discs: list[float], middle: int) -> list
     places = np.cumsum([np.zeros(3), *(-step for step in steps)], axis=0)
     places -= places[middle]
     return [
-        replace(vertebra, centre_mm=tuple(float(v) for v in place))  # ty: ignore[invalid-argument-type]
+        replace(vertebra, centre_mm=tuple(float(v) for v in place))
         for vertebra, place in zip(vertebrae, places, strict=True)
     ]
 

@@ -21,7 +21,7 @@ def _pair(x: float, y: float, column: list[Vertebra], radius: float | list[float
     sides = []
     for side in (-1, 1):
         line = along(column, side * x, y)
-        radii = radius if isinstance(radius, float) else _spread(radius, len(line))
+        radii = _spread(radius, len(line)) if isinstance(radius, list) else radius
         sides.append(Muscle("muscle", tube(line, radii)))
     return sides
 
