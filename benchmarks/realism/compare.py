@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from heads import GROUPS, MASKS, Scan, real, simulated, table
+from heads import GROUPS, MASKS, Scan, brain_middle, real, simulated, table
 from scipy import ndimage
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -52,9 +52,7 @@ def classes(scan: Scan) -> tuple[np.ndarray, ...] | None:
 
 def _middle(array: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
     """A box of 90 x 110 x 50 mm around the ventricles: brain in every head, stripped or not."""
-    inside = array > 0.5 * array[array > np.percentile(array, 60)].mean()
-    middle = [np.median(axis) for axis in np.nonzero(inside)]
-    middle[2] = np.percentile(np.nonzero(inside)[2], 98) - 60 / spacing[2]
+    middle = brain_middle(array, spacing)
     box = np.zeros(array.shape, bool)
     half = [45 / spacing[0], 55 / spacing[1], 25 / spacing[2]]
     box[tuple(slice(max(0, round(m - h)), round(m + h)) for m, h in zip(middle, half, strict=True))] = True

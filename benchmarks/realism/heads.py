@@ -119,14 +119,21 @@ def _brain(tissues: np.ndarray) -> np.ndarray:
     return labelled == 1 + int(np.argmax(sizes))
 
 
+def brain_middle(array: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
+    """The voxel between the lateral ventricles, roughly: 62 mm below the scalp, 48 mm below the top of a bare brain."""
+    inside = array > 0.5 * array[array > np.percentile(array, 60)].mean()
+    places = np.nonzero(inside)
+    bare = (np.abs(array) <= 0.005 * array.max()).mean() > 0.4
+    top = np.percentile(places[2], 98)
+    return np.array([np.median(places[0]), np.median(places[1]), top - (48 if bare else 62) / spacing[2]])
+
+
 def patches(scan: Scan, *, count: int = 9, step_mm: float = 6.0) -> np.ndarray:
     """Axial patches `(n, 64, 64)` of 1.5 mm around the middle of the brain, in units of its median brightness."""
     array = scan.volume.array[0].astype(np.float32)
     spacing = scan.volume.spacing_mm
-    inside = array > 0.5 * array[array > np.percentile(array, 60)].mean()
-    middle = np.array([np.median(axis) for axis in np.nonzero(inside)])
-    top = np.percentile(np.nonzero(inside)[2], 98) * spacing[2]
-    level = (top - 62) / spacing[2]  # the ventricles lie some 6 cm below the vertex
+    middle = brain_middle(array, spacing)
+    level = middle[2]
     found = []
     for offset in (np.arange(count) - count // 2) * step_mm / spacing[2]:
         k = round(level + offset)

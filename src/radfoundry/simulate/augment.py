@@ -92,8 +92,8 @@ def vary(
     """Image `(C, I, J, K)` and labels `(L, I, J, K)` after a draw: both are moved by the same places, once.
 
     The image is interpolated linearly and labels take the value of the nearest voxel; outside is 0. Displacements are
-    held below what folds. Shading multiplies, the spike adds a plane wave (what one wrong sample of k-space does to the real part),
-    noise is Gaussian. Labels are refused when their grid is another. Values of labels never mix.
+    held below what folds. Shading multiplies, the spike adds a plane wave (what one wrong sample of k-space does to
+    the real part), noise is Gaussian. Labels are refused when their grid is another. Values of labels never mix.
 
     >>> flat = torch.ones(1, 16, 16, 16)
     >>> still = draw_variation(Variation(0, 0, 0, 0, shading=0, noise=0, spike=0), rng=np.random.default_rng(0))
