@@ -61,7 +61,7 @@ def assert_sound(body):
     assert float(body.fractions.min()) >= -1e-6
     assert float(body.fractions.sum(dim=0).max()) <= 1 + 1e-4
     for name, share in body.truth.items():
-        assert -1e-6 <= float(share.min()), name
+        assert float(share.min()) >= -1e-6, name
         assert float(share.max()) <= 1 + 1e-4, name
 
 

@@ -138,7 +138,7 @@ def build_rectum(anatomy: Anatomy, *, spacing_mm: float) -> Body:
     canvas = Canvas(LOW_MM, HIGH_MM, spacing_mm)
     paint_pelvis(canvas, measures, seed=seed)
     if anatomy.sex == "F":
-        paint_bladder(canvas, (0.0, 24.0, -8.0), measures["bladder_ml"] * 0.8)
+        paint_bladder(canvas, (0.0, 13.0, -4.0), measures["bladder_ml"] * 0.55)
         paint_uterus(canvas)
     else:
         paint_bladder(canvas, (0.0, 12.0, 18.0), measures["bladder_ml"])
