@@ -206,7 +206,7 @@ def page() -> str:
         "precision, root mean square error and R² falls short where the interval that the functions give by default",
         "(leaving one patient out at a time, on the logit or log scale, with Student's t) does not. Root mean square",
         "error rests on the few largest errors: where errors have heavier tails than the normal (Laplace, the line",
-        '"heavy-tailed") no interval tried reaches 93 % with 50 or 200 independent patients: so few do not show the tails.',
+        '"heavy-tailed") no interval tried reaches 93 % with 50 or 200 independent patients.',
         "",
         "| interval | " + " | ".join(heads) + " |",
         "| --- |" + " --- |" * len(heads),
