@@ -93,6 +93,18 @@ def test_info_nce_of_stacked_sets_is_their_mean():
     assert contrastive.info_nce(one, other).item() == pytest.approx(sum(apart) / 2, abs=1e-6)
 
 
+def test_rows_without_weight_are_only_there_to_be_told_from():
+    one, other = rows(seed=1), rows(seed=2)
+    first_only = torch.tensor([1.0, 0, 0, 0, 0, 0])
+    changed = other.clone()
+    changed[3] = one[0] * 5
+    there, then = (contrastive.info_nce(one, part, weight=first_only).item() for part in (other, changed))
+    assert then > there  # a better impostor
+    assert contrastive.info_nce(one, other, weight=torch.ones(6)).item() == pytest.approx(
+        contrastive.info_nce(one, other).item(), abs=1e-6
+    )
+
+
 def test_sigmoid_pairs_in_closed_form():
     """With scale 0 every pair costs softplus of minus or plus the bias."""
     positive, negative = math.log(1 + math.exp(2.0)), math.log(1 + math.exp(-2.0))

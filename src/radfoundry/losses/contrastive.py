@@ -16,12 +16,14 @@ def info_nce(
     *,
     temperature: float | torch.Tensor = 0.1,
     positives: torch.Tensor | None = None,
+    weight: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """How hard it is to find each row's partner among all rows of the other set, both ways.
 
     first, second: `(…, B, D)`, row i of one belongs to row i of the other; further leading axes are separate sets.
     positives: `(B, B)` with 1 (or a weight) where a pair belongs together, if that is more than the diagonal; its
-    rows and columns are scaled to sum to 1. Values are log B for features that say nothing, near 0 for perfect ones
+    rows and columns are scaled to sum to 1. weight: `(…, B)` how much each row counts, 0 for rows that are only there
+    to be told from; all alike if left out. Values are log B for features that say nothing, near 0 for perfect ones
     at a low temperature. Lengths of the rows do not matter. Source: van den Oord et al. 2018, equation 4, with
     normalised features; soft targets as in Decipher-MR stage 2.
 
@@ -33,12 +35,13 @@ def info_nce(
         raise InputError(f"rows {tuple(first.shape)} against {tuple(second.shape)}", remedy="give partners row by row")
     logits = normalize(first.float(), dim=-1) @ normalize(second.float(), dim=-1).transpose(-1, -2) / temperature
     if positives is None:
-        there = log_softmax(logits, dim=-1).diagonal(dim1=-2, dim2=-1)
-        back = log_softmax(logits, dim=-2).diagonal(dim1=-2, dim2=-1)
-        return -(there + back).mean() / 2
-    there = -(log_softmax(logits, dim=-1) * shares(positives, dim=-1)).sum(dim=-1)
-    back = -(log_softmax(logits, dim=-2) * shares(positives, dim=-2)).sum(dim=-2)
-    return (there + back).mean() / 2
+        there = -log_softmax(logits, dim=-1).diagonal(dim1=-2, dim2=-1)
+        back = -log_softmax(logits, dim=-2).diagonal(dim1=-2, dim2=-1)
+    else:
+        there = -(log_softmax(logits, dim=-1) * shares(positives, dim=-1)).sum(dim=-1)
+        back = -(log_softmax(logits, dim=-2) * shares(positives, dim=-2)).sum(dim=-2)
+    cost = (there + back) / 2
+    return cost.mean() if weight is None else (cost * weight).sum() / weight.sum().clamp_min(1e-6)
 
 
 def shares(weights: torch.Tensor, *, dim: int) -> torch.Tensor:

@@ -37,6 +37,7 @@ class Crops(Settings):
     size: int | None = Field(default=None, ge=8, description="voxels a side; the encoder's own if left out")
     spacing_mm: tuple[float, float] | None = Field(default=None, description="range of voxel sizes; the encoder's own")
     views: int = Field(default=2, ge=1, description="sequences of every patient")
+    shift: int = Field(default=0, ge=0, description="voxels that simulated views of a patient may lie apart")
     protocols: list[str] | None = Field(default=None, description="sequences to draw from; seven common ones")
     lesion_rate: float = Field(default=0.5, ge=0, le=1, description="share of patients with a lesion")
 
@@ -52,7 +53,7 @@ class Config(Settings):
     cohort: str | None = Field(default=None, description="cohort folder to learn from beside simulated patients")
     simulated: float = Field(default=0.5, ge=0, le=1, description="with a cohort: share of batches that are simulated")
     split: str | None = Field(default=None, description="named split of the cohort; its part train is learned from")
-    crops: Crops = Field(default=Crops(), description="size, spacing_mm, views, protocols, lesion_rate")
+    crops: Crops = Field(default=Crops(), description="size, spacing_mm, views, shift, protocols, lesion_rate")
     batch: int = Field(default=16, ge=1, description="patients a step, all processes together")
     accumulate: int = Field(default=1, ge=1, description="micro-batches a step is cut into")
     steps: int | None = Field(default=None, ge=1, description="optimiser steps; or give minutes")
@@ -270,7 +271,7 @@ def data_of(config: Config, plan: Any, spec: Any, place: Place) -> Data:
             remedy=f"set batch to a multiple of {place.world * config.accumulate}",
         )
     device = place.device if config.workers == 0 else "cpu"
-    simulated = Simulated(plan, share, config.seed, spec.intensity, place, device)
+    simulated = Simulated(plan, share, config.seed, spec.intensity, place, device, shift=config.crops.shift)
     if config.cohort is not None:
         return _with_cohort(config, simulated, spec)
     if config.reports:

@@ -12,6 +12,7 @@ from torch import nn
 from radfoundry.records import Features, InputError
 from radfoundry.train import draws
 from radfoundry.train.batches import Batch
+from radfoundry.train.views import seen_from
 
 Terms = dict[str, torch.Tensor]
 
@@ -97,6 +98,26 @@ class Scene:
             raise InputError("no reports are read here", where="objectives", remedy="set reports=true")
         return self.text.encode(self.batch.words)
 
+    @cached_property
+    def partner(self) -> torch.Tensor:
+        """`(rows,)` for every image the row of its patient's next view."""
+        rows = torch.arange(len(self.row), device=self.row.device).reshape(len(self.batch), self.views)
+        return rows.roll(-1, dims=1).flatten()
+
+    def partners_here(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """For every image, what its partner's map `(rows, C, i, j, k)` shows of the same places, and where it does.
+
+        Where views cover the same box this is the partner's map as it is.
+        """
+        other = maps[self.partner]
+        if self.batch.shift is None:
+            return other, torch.ones_like(other[:, 0], dtype=torch.bool)
+        shift = self.batch.shift.flatten(0, 1).float()
+        cell = torch.tensor(self.images.shape[2:], device=maps.device) / torch.tensor(
+            maps.shape[2:], device=maps.device
+        )
+        return seen_from(other, (shift - shift[self.partner]) / cell)
+
     def uniform(self, count: int, purpose: str) -> torch.Tensor:
         """`(rows, count)` random numbers in [0, 1) of each image."""
         return draws.uniform(self.row, count, seed=self.seed, purpose=purpose)
@@ -129,6 +150,11 @@ def shapes_of(encoder: Any, crop: int, **facts: int) -> Shapes:
         raise InputError(f"encoder {spec.name} gives no features per place", remedy="choose another", finding="encoder")
     (i, j, k) = features.grid
     return Shapes(features.pooled.shape[1], features.tokens.shape[2], (i, j, k), (crop, crop, crop), **facts)
+
+
+def as_map(tokens: torch.Tensor, grid: tuple[int, int, int]) -> torch.Tensor:
+    """`(rows, places, D)` tokens as `(rows, D, i, j, k)`."""
+    return tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)
 
 
 def perceptron(incoming: int, hidden: int, outgoing: int) -> nn.Sequential:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,10 +12,11 @@ import torch
 
 from radfoundry.simulate import stream
 from radfoundry.text.tokens import Tokeniser
-from radfoundry.train import reports
+from radfoundry.train import draws, reports
 from radfoundry.train.batches import Batch
 from radfoundry.train.processes import Place
 from radfoundry.train.scaling import scaled
+from radfoundry.train.views import cut
 
 READ_AHEAD = 2
 
@@ -34,7 +35,8 @@ class Simulated:
 
     Processes share every step's patients without overlap. `device` is where crops are rendered. With a tokeniser
     every patient has a report of `report_length` tokens at most; `shuffled` gives everybody the report of somebody
-    else, a negative control.
+    else, a negative control. With `shift` every view of a patient begins at its own voxel, up to so many apart along
+    each axis.
     """
 
     plan: stream.CropPlan
@@ -46,40 +48,61 @@ class Simulated:
     tokeniser: Tokeniser | None = None
     report_length: int = 128
     shuffled: bool = False
+    shift: int = 0
 
     def batch(self, step: int) -> Batch:
         """`size` patients of this process."""
         cases = shared_cases(step, self.size, self.place)
-        draws = [stream.draw_crop(self.plan, seed=self.seed, case=case) for case in cases]
-        made = stream.batch(draws, self.plan, cases=cases, device=self.device)
-        facts = self.reports(draws, cases) if self.tokeniser is not None else {}
-        return Batch(
-            images=scaled(made.images.flatten(0, 1), self.intensity).reshape(made.images.shape),
+        block = replace(self.plan, size=self.plan.size + self.shift)
+        drawn = [stream.draw_crop(block, seed=self.seed, case=case) for case in cases]
+        made = self.shifted(stream.batch(drawn, block, cases=cases, device=self.device))
+        facts = self.reports(drawn, cases) if self.tokeniser is not None else {}
+        quality = torch.stack([quality_of(draw) for draw in drawn]).to(self.device)
+        images = scaled(made.images.flatten(0, 1), self.intensity).reshape(made.images.shape)
+        return replace(made, images=images, step=step, quality=quality, **facts)
+
+    def shifted(self, made: stream.CropBatch) -> Batch:
+        """Each view's own box of the rendered block, with the place of its middle."""
+        count, views = made.images.shape[:2]
+        centre = made.centre_mm[:, None].expand(-1, views, -1)
+        whole = Batch(
+            images=made.images,
             case=made.case,
-            step=step,
             protocol=made.protocol,
             settings=made.settings,
             labels=made.labels,
             lesion=made.lesion,
-            centre_mm=made.centre_mm[:, None].expand(-1, made.images.shape[1], -1),
+            centre_mm=centre,
             age_years=made.age_years,
-            quality=torch.stack([quality_of(draw) for draw in draws]).to(self.device),
-            **facts,
+        )
+        if self.shift == 0:
+            return whole
+        random = draws.uniform(made.case, 3 * views, seed=self.seed, purpose="shift").reshape(count, views, 3)
+        start = (random * (self.shift + 1)).long()
+        size = (self.plan.size, self.plan.size, self.plan.size)
+        moved_mm = torch.einsum("bxy,bsy->bsx", made.affine[:, :, :3], start - self.shift / 2)
+        return replace(
+            whole,
+            images=cut(made.images.flatten(0, 1), start.flatten(0, 1), size).reshape(count, views, *size),
+            labels=cut(made.labels, start[:, 0], size),
+            lesion=cut(made.lesion, start[:, 0], size),
+            centre_mm=centre + moved_mm,
+            shift=start,
         )
 
-    def reports(self, draws: list[stream.CropDraw], cases: list[int]) -> dict[str, torch.Tensor]:
+    def reports(self, drawn: list[stream.CropDraw], cases: list[int]) -> dict[str, torch.Tensor]:
         """Words, findings, concepts and study numbers."""
         if self.tokeniser is None:
             return {}
         if self.shuffled:
-            draws = [stream.draw_crop(self.plan, seed=self.seed + 1, case=case) for case in cases]
+            drawn = [stream.draw_crop(self.plan, seed=self.seed + 1, case=case) for case in cases]
         told = [
             reports.written(
                 reports.report_of(draw, self.plan, seed=self.seed, case=case),
                 self.tokeniser,
                 length=self.report_length,
             )
-            for draw, case in zip(draws, cases, strict=True)
+            for draw, case in zip(drawn, cases, strict=True)
         ]
         stacked = {
             name: torch.from_numpy(np.stack([getattr(one, name) for one in told])).to(self.device)

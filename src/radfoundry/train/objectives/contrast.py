@@ -9,7 +9,7 @@ from radfoundry.losses.contrastive import info_nce
 from radfoundry.records import InputError
 from radfoundry.train import draws
 from radfoundry.train.processes import gather
-from radfoundry.train.scene import Scene, Shapes, Terms, perceptron
+from radfoundry.train.scene import Scene, Shapes, Terms, as_map, perceptron
 
 FEATURES = ("pooled", "places")
 
@@ -44,9 +44,18 @@ class Contrast(nn.Module):
         """
         step = torch.tensor([scene.batch.step])
         some = draws.uniform(step, self.shapes.places, seed=scene.seed, purpose="places")[0].argsort()[: self.places]
-        projected = self.local(tokens[:, some.to(tokens.device)]) if self.local is not None else tokens
-        first, second = (gather(part).transpose(0, 1) for part in scene.paired(projected))
-        return info_nce(first, second, temperature=self.temperature)
+        some = some.to(tokens.device)
+        other, there = scene.partners_here(as_map(tokens, self.shapes.grid))
+        moved = other.flatten(2).transpose(1, 2).to(tokens.dtype)
+        ours = self.projected(scene.paired(tokens)[0][:, some])
+        theirs = self.projected(scene.paired(moved)[0][:, some])
+        counted = gather(scene.paired(there.flatten(1)[:, some].float())[0]).T
+        first, second = (gather(part).transpose(0, 1) for part in (ours, theirs))
+        return info_nce(first, second, temperature=self.temperature, weight=counted)
+
+    def projected(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens where they are compared."""
+        return tokens if self.local is None else self.local(tokens)
 
 
 def build(

@@ -17,6 +17,7 @@ from radfoundry.train import draws
 from radfoundry.train.objectives.masked import block_mask, hide
 from radfoundry.train.processes import gather, rows_of
 from radfoundry.train.scene import Scene, Shapes, Terms
+from radfoundry.train.views import cut
 
 
 class Prototypes(nn.Module):
@@ -107,15 +108,8 @@ class Distil(nn.Module):
         place = draws.uniform(scene.row, 3, seed=scene.seed, purpose=f"box-{number}")
         room = torch.tensor([n - c + 1 for n, c in zip(self.shapes.grid, cells, strict=True)], device=place.device)
         start = (place * room).long() * torch.tensor(steps, device=place.device)
-        images = scene.images[:, 0]
-        for axis, (cell, step) in enumerate(zip(cells, steps, strict=True)):
-            inside = start[:, axis, None] + torch.arange(cell * step, device=place.device)
-            shape = [len(images), 1, 1, 1]
-            shape[axis + 1] = cell * step
-            wanted = list(images.shape)
-            wanted[axis + 1] = cell * step
-            images = images.gather(axis + 1, inside.reshape(shape).expand(wanted))
-        return images[:, None]
+        (i, j, k) = (cell * step for cell, step in zip(cells, steps, strict=True))
+        return cut(scene.images[:, 0], start, (i, j, k))[:, None]
 
     def ibot(self, tokens: torch.Tensor, taught: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden places answered as the teacher, who sees them, does; every image has as many hidden places."""

@@ -18,7 +18,7 @@ from radfoundry.train import draws
 from radfoundry.train.objectives.metadata import sequence_loss
 from radfoundry.train.objectives.translate import SETTINGS, flat, standard
 from radfoundry.train.processes import gather
-from radfoundry.train.scene import Scene, Shapes, Terms, perceptron
+from radfoundry.train.scene import Scene, Shapes, Terms, as_map, perceptron
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,13 @@ class Separate(nn.Module):
 
     def rebuilt(self, scene: Scene, structure: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
         """Each image from its own style and, with two views, from the other view's structure."""
-        swapped = structure
+        swapped, weight = structure, None
         if scene.views > 1 and not self.as_released:
-            rows = torch.arange(len(structure), device=structure.device).reshape(-1, scene.views)
-            swapped = structure[rows.roll(-1, dims=1).flatten()]
+            other, there = scene.partners_here(as_map(structure, self.shapes.grid))
+            swapped = other.flatten(2).transpose(1, 2).to(structure.dtype)
+            weight = there.flatten(1)[:, :, None].float()
         truth = patches_of(scene.targets, self.shapes.grid)
-        return masked_distance(self.decode(swapped, style, scene.clean.tokens), truth)
+        return masked_distance(self.decode(swapped, style, scene.clean.tokens), truth, weight=weight)
 
     def decode(self, structure: torch.Tensor, style: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """`(rows, places, voxels)`: style stretches and shifts what structure says of every place."""

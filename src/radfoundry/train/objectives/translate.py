@@ -32,7 +32,7 @@ class Translate(nn.Module):
         self.tune = nn.Linear(shapes.width, 2 * width)
 
     def forward(self, scene: Scene) -> Terms:
-        """The mean difference between predicted and true other view, over all voxels."""
+        """The mean difference between predicted and true other view, over the voxels both views cover."""
         if self.mask_ratio > 0:
             hidden = block_mask(
                 scene.row, self.shapes.grid, share=self.mask_ratio, block=2, seed=scene.seed, purpose="translate"
@@ -40,14 +40,10 @@ class Translate(nn.Module):
             tokens = scene.encoder.encode(hide(scene.images, hidden, self.shapes.grid)).tokens
         else:
             tokens = scene.clean.tokens
-        target = self.partner(scene)
-        truth = patches_of(scene.targets[target], self.shapes.grid)
-        return {"loss": masked_distance(self.decode(tokens, scene, target), truth)}
-
-    def partner(self, scene: Scene) -> torch.Tensor:
-        """`(rows,)` for every image the row of its patient's next view."""
-        rows = torch.arange(len(scene.row), device=scene.row.device).reshape(len(scene.batch), scene.views)
-        return rows.roll(-1, dims=1).flatten()
+        other, there = scene.partners_here(scene.targets[:, None])
+        truth = patches_of(other[:, 0], self.shapes.grid)
+        weight = patches_of(there.float(), self.shapes.grid)
+        return {"loss": masked_distance(self.decode(tokens, scene, scene.partner), truth, weight=weight)}
 
     def decode(self, tokens: torch.Tensor, scene: Scene, target: torch.Tensor) -> torch.Tensor:
         """`(rows, places, voxels)` of the wanted sequence; its settings stretch and shift the decoder's units."""
