@@ -10,7 +10,7 @@ from radfoundry import registry
 from radfoundry.data.cohort import open_cohort
 from radfoundry.records import InputError
 from radfoundry.simulate.cohort import CaseTask, write_case
-from radfoundry.simulate.modality_presets import at_height_of, turned
+from radfoundry.simulate.modality_presets import FLAT, at_height_of, turned
 from radfoundry.simulate.projection import VIEWS
 from radfoundry.stages import ingest, simulate
 
@@ -35,6 +35,10 @@ def test_a_patient_askew_is_seen_along_another_direction():
 
 
 OPTIONS = {"lesion_rate": 1.0, "findings": ["joint-narrowing"], "marker_rate": 1.0}
+
+
+def test_a_breast_that_lies_keeps_its_volume():
+    assert np.prod(FLAT) == pytest.approx(1.0)
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,7 @@ LUNGS = ("right-upper-lobe", "right-middle-lobe", "right-lower-lobe", "left-uppe
 CHEST_MM = {"small": (3.0, 1.2), "medium": (2.0, 0.7), "full": (1.25, 0.35)}
 KNEE_MM = {"small": (2.0, 0.6), "medium": (1.2, 0.35), "full": (0.8, 0.2)}
 BREAST_MM = {"small": (2.5, 0.4), "medium": (1.5, 0.2), "full": (1.0, 0.1)}
+FLAT = (0.62**-0.5, 0.62, 0.62**-0.5)  # how a breast that hung lies on the chest: its extent by axis, volume kept
 CT_MM = {"small": (3.0, 2.4), "medium": (2.0, 1.4), "full": (1.25, 0.8)}
 
 
@@ -258,7 +259,7 @@ class BreastUltrasound(ModalityOptions):
         drawn = draw_patient(self, "breast", ("breast-mass",), case=case, seed=seed, sex="F")
         voxel_mm, pixel_mm = {"small": (2.0, 0.15), "medium": (1.25, 0.1), "full": (0.8, 0.07)}[self.size]
         body = region("breast").build(drawn.anatomy, spacing_mm=voxel_mm)
-        body = replace(body, truth={name: value for name, value in body.truth.items() if name == "breast-mass"})
+        body = lying(replace(body, truth={name: body.truth[name] for name in drawn.kinds if name in body.truth}))
         machine = replace(drawn.hospital.ultrasound, pixel_mm=pixel_mm)
         series = []
         for side in ("right", "left"):
@@ -278,11 +279,11 @@ class BreastUltrasound(ModalityOptions):
         found = [item for item in drawn.anatomy.findings if item.side == side]
         rng, sign = drawn.rng, 1.0 if side == "right" else -1.0
         if found:
-            x, y, z = found[0].centre_mm
+            x, y, z = (place * factor for place, factor in zip(found[0].centre_mm, FLAT, strict=True))
             x += float(rng.normal(0, 4))
         else:
-            x, z = sign * float(rng.uniform(80, 110)), float(rng.uniform(-20, 20))
-            y = 0.4 * _measure(drawn, "projection_mm")
+            x, z = sign * float(rng.uniform(95, 130)), float(rng.uniform(-25, 25))
+            y = 0.4 * _measure(drawn, "projection_mm") * FLAT[1]
         skin = skin_above(body, x, z)
         return (x, skin, z, float(np.clip(1.8 * (skin - y), 32.0, 75.0)))
 
@@ -318,6 +319,11 @@ def at_height_of(body: Body, organ: str, *, margin_mm: float) -> Body:
     affine[:3, 3] += affine[:3, 2] * low
     truth = {name: value[..., low:high] for name, value in body.truth.items()}
     return Body(body.tissues, body.fractions[..., low:high], affine, truth)
+
+
+def lying(body: Body) -> Body:
+    """Hanging breasts as they lie on the chest of a woman on her back: flatter, wider, of the same volume."""
+    return replace(body, affine=np.diag([*FLAT, 1.0]) @ body.affine)
 
 
 def skin_above(body: Body, x_mm: float, z_mm: float) -> float:
