@@ -38,14 +38,14 @@ def drawn(name):
 
 @pytest.fixture(scope="module")
 def healthy(name, drawn):
-    return region(name).build(drawn, spacing_mm=coarse_mm(name, 40))
+    return region(name).build(drawn, spacing_mm=coarse_mm(name, 30))
 
 
 @pytest.fixture(scope="module")
 def diseased(name):
     kinds = region(name).kinds
     anatomy = draw_anatomy(name, rng=np.random.default_rng(12), findings=kinds)
-    return anatomy, region(name).build(anatomy, spacing_mm=coarse_mm(name, 60))
+    return anatomy, region(name).build(anatomy, spacing_mm=coarse_mm(name, 48))
 
 
 def test_describes_itself(name):
@@ -76,7 +76,7 @@ def test_same_random_numbers_same_person(name, drawn):
 
 
 def test_same_person_same_bytes(name, drawn, healthy):
-    again = region(name).build(drawn, spacing_mm=coarse_mm(name, 40))
+    again = region(name).build(drawn, spacing_mm=coarse_mm(name, 30))
     assert again.tissues == healthy.tissues
     assert torch.equal(again.fractions, healthy.fractions)
     assert set(again.truth) == set(healthy.truth)
@@ -108,7 +108,7 @@ def test_every_organ_is_there_in_a_man_or_a_woman(name, drawn, healthy):
     found = {organ for organ, share in healthy.truth.items() if bool(share.any())}
     if not found >= set(known.organs):
         other = draw_anatomy(name, rng=np.random.default_rng(11), sex="F" if drawn.sex == "M" else "M")
-        body = known.build(other, spacing_mm=coarse_mm(name, 40))
+        body = known.build(other, spacing_mm=coarse_mm(name, 30))
         found |= {organ for organ, share in body.truth.items() if bool(share.any())}
     assert set(known.organs) <= found
 
@@ -148,7 +148,7 @@ def test_findings_change_the_tissues(name, diseased):
     if not anatomy.findings:
         assert region(name).kinds == ()
         return
-    bare = region(name).build(dataclasses.replace(anatomy, findings=()), spacing_mm=coarse_mm(name, 60))
+    bare = region(name).build(dataclasses.replace(anatomy, findings=()), spacing_mm=coarse_mm(name, 48))
     shared = [tissue for tissue in body.tissues if tissue in bare.tissues]
     moved = sum(float((body.share(tissue) - bare.share(tissue)).abs().sum()) for tissue in shared)
     assert moved > 0
