@@ -120,12 +120,10 @@ def _brain(tissues: np.ndarray) -> np.ndarray:
 
 
 def brain_middle(array: np.ndarray, spacing: tuple[float, float, float]) -> np.ndarray:
-    """The voxel between the lateral ventricles, roughly: 62 mm below the scalp, 48 mm below the top of a bare brain."""
+    """The voxel between the lateral ventricles, roughly: 62 mm below the top of the head, skull or none."""
     inside = array > 0.5 * array[array > np.percentile(array, 60)].mean()
     places = np.nonzero(inside)
-    bare = (np.abs(array) <= 0.005 * array.max()).mean() > 0.4
-    top = np.percentile(places[2], 98)
-    return np.array([np.median(places[0]), np.median(places[1]), top - (48 if bare else 62) / spacing[2]])
+    return np.array([np.median(places[0]), np.median(places[1]), np.percentile(places[2], 98) - 62 / spacing[2]])
 
 
 def patches(scan: Scan, *, count: int = 9, step_mm: float = 6.0) -> np.ndarray:
