@@ -2,7 +2,7 @@
 
     RADFOUNDRY_DATA=FOLDER python benchmarks/realism/compare.py contrast apart sequence lesion [--cases 24]
 
-Writes benchmarks/results/realism-NAME.json. The real heads are few (9 people), so every interval is a bootstrap of
+Writes benchmarks/results/realism-NAME.json. The real heads are few (10 people), so every interval is a bootstrap of
 people; they say how sure one can be with these people, no more.
 """
 
