@@ -26,7 +26,13 @@ def within(solid):
     return full
 
 
-@pytest.fixture(scope="module", params=sorted(REGIONS))
+FAST = ("elbow", "prostate", "random-shapes")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in sorted(REGIONS)],
+)
 def name(request):
     return request.param
 
