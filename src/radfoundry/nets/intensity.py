@@ -47,7 +47,7 @@ def _first_order_row(row: torch.Tensor) -> torch.Tensor:
     inside = row[row > row.mean()]
     if inside.numel() < 2:
         inside = row
-    levels = torch.tensor(PERCENTILES, dtype=torch.float32) / 100
+    levels = torch.tensor(PERCENTILES, dtype=torch.float32, device=row.device) / 100
     ordered = inside.sort().values
     percentiles = ordered[(levels * (ordered.numel() - 1)).round().long()]
     mean, spread = inside.mean(), inside.std().clamp_min(1e-6)
@@ -55,7 +55,7 @@ def _first_order_row(row: torch.Tensor) -> torch.Tensor:
     counts = torch.histc(inside, bins=32)
     shares = counts[counts > 0] / counts.sum()
     entropy = -(shares * shares.log2()).sum()
-    share = torch.tensor(inside.numel() / row.numel())
+    share = torch.tensor(inside.numel() / row.numel(), device=row.device)
     shape = torch.stack([mean, spread, (centred**3).mean(), (centred**4).mean(), entropy, share])
     return torch.cat([percentiles, shape])
 
