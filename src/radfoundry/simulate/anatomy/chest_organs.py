@@ -181,7 +181,7 @@ def lung_share(canvas: Canvas, inside: Inside, measures: Mapping[str, float], *,
     height = (inside.up / 100).clamp(-1, 1)
     share = measures["lung_tissue_share"] * (1 - 0.22 * height + 0.05 * mottled)
     line = (1 - inside.fissure / canvas.spacing_mm).clamp(0, 1)
-    return (share + line * min(1.0, 1.0 / canvas.spacing_mm) * 0.6).clamp(0, 1)
+    return (share + line * min(1.0, 1.0 / canvas.spacing_mm) * 0.3).clamp(0, 1)
 
 
 def _paint_abdomen(canvas: Canvas, inside: Inside, below: torch.Tensor, measures: Mapping[str, float]) -> None:
