@@ -72,7 +72,7 @@ COHORTS = {
     "chest-radiographs": "radfoundry.simulate.modality_presets:ChestRadiographs",
     "knee-radiographs": "radfoundry.simulate.modality_presets:KneeRadiographs",
     "chest-ct": "radfoundry.simulate.modality_presets:CtScans",
-    "abdomen-ct": "radfoundry.simulate.modality_presets:AbdomenCt",
+    "abdomen-ct": "radfoundry.simulate.modality_presets:abdomen_ct",
     "mammograms": "radfoundry.simulate.modality_presets:Mammograms",
     "breast-ultrasound": "radfoundry.simulate.modality_presets:BreastUltrasound",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -288,12 +289,8 @@ class BreastUltrasound(ModalityOptions):
         return (x, skin, z, float(np.clip(1.8 * (skin - y), 32.0, 75.0)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class AbdomenCt(CtScans):
-    """Abdominal CT in the portal venous phase unless told otherwise; see `CtScans`."""
-
-    region_name: str = "abdomen"
-    name: str = "abdomen-ct"
+# Abdominal CT in the portal venous phase unless told otherwise; see `CtScans`.
+abdomen_ct = functools.partial(CtScans, region_name="abdomen", name="abdomen-ct")
 
 
 def turned(view: View, about_body_deg: float, tilt_deg: float) -> View:
