@@ -10,6 +10,7 @@ patients that no training saw; differences are paired by patient.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 from pathlib import Path
@@ -100,7 +101,7 @@ def trained(
     model = Outliner(m.network(weights, fresh=way == "scratch"))
     parts = [{"params": [*model.head.parameters(), *model.norm.parameters()], "lr": 2e-3}]
     if way != "frozen":
-        parts.append({"params": model.net.parameters(), "lr": 1e-3 if way == "scratch" else 5e-4})
+        parts.append({"params": model.net.parameters(), "lr": 1e-3})
     model.net.requires_grad_(way != "frozen")
     optimiser = torch.optim.AdamW(parts, weight_decay=0.01)
     tops = [group["lr"] for group in optimiser.param_groups]
@@ -168,6 +169,10 @@ def main() -> None:
     for name, row in found.items():
         print(name, row)
     if options.save:
+        known = m.RESULTS / "transfer_hippocampus.json"
+        earlier = json.loads(known.read_text()) if known.is_file() else {}
+        if earlier.get("steps") == found["steps"]:  # other numbers of labels, run on their own
+            found = {**{key: value for key, value in earlier.items() if key.isdigit()}, **found}
         m.save("transfer_hippocampus", found)
 
 

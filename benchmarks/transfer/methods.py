@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from radfoundry.nets.bundled import AnatomyNet
+from radfoundry.nets.bundled import AnatomyNet, both_ways
 from radfoundry.nets.intensity import first_order
 from radfoundry.records import Estimate, Predictions
 from radfoundry.simulate.stream import CropPlan
@@ -25,16 +25,19 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 HEAD_SEED = 990_017
 
 
-def methods(weights: Path | None) -> dict[str, Method]:
+def methods(weights: Path | None, *, mirrored: bool = False) -> dict[str, Method]:
     """Name to function from crops `(n, 32, 32, 32)` to features `(n, d)`.
 
-    weights: a safetensors file of the network's own tensors; None for the weights in the package.
+    "place alone" are the last three of the anatomy half: the mean place in the template that the net itself states.
+    weights: a safetensors file of the network's own tensors; None for the weights in the package. mirrored: the trained
+    net's place is averaged with that of the mirror image, as the packaged encoder does.
     """
     found: dict[str, Method] = {}
     nets = {"radfoundry-mri": network(weights), "untrained": network(None, fresh=True)}
-    for name, net in nets.items():
-        found[f"{name} anatomy"] = _of_net(net, "structure")
-        found[f"{name} style"] = _of_net(net, "style")
+    for name, run in ((name, _once(net, mirrored=mirrored and name != "untrained")) for name, net in nets.items()):
+        found[f"{name} anatomy"] = _of_net(run, 0)
+        found[f"{name} place alone"] = _of_net(run, 0, last=3)
+        found[f"{name} style"] = _of_net(run, 1)
     found["raw 12 mm intensities"] = raw
     found["first-order statistics"] = statistics
     return found
@@ -56,16 +59,29 @@ def network(weights: Path | None, *, fresh: bool = False) -> AnatomyNet:
     return net.eval()
 
 
-def _of_net(net: AnatomyNet, part: str) -> Method:
-    def encode(images: np.ndarray) -> np.ndarray:
-        rows = []
+def _of_net(run: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]], part: int, *, last: int = 0) -> Method:
+    return lambda images: run(images)[part][:, -last:]
+
+
+def _once(net: AnatomyNet, *, mirrored: bool) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Structure and style of crops; the last few arrays of crops are remembered, so that each is run once."""
+    seen: list[tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]] = []
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        for known, answer in seen:
+            if known is images:
+                return answer
+        structure, style = [], []
         with torch.no_grad():
             for start in range(0, len(images), 32):
                 batch = torch.from_numpy(images[start : start + 32].astype(np.float32))[:, None]
-                rows.append(getattr(net(batch), part).numpy())
-        return np.concatenate(rows)
+                dense = both_ways(net, batch) if mirrored else net(batch)
+                structure.append(dense.structure.numpy())
+                style.append(dense.style.numpy())
+        seen.append((images, (np.concatenate(structure), np.concatenate(style))))
+        return seen[-1][1]
 
-    return encode
+    return run
 
 
 def raw(images: np.ndarray) -> np.ndarray:

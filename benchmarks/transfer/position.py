@@ -58,7 +58,7 @@ def measure(data: Path, cache: Path, weights: Path | None) -> dict[str, Any]:
         training = m.kept(
             cache / f"simulated-{protocol}.npz", lambda p=protocol: m.simulated(TRAINING, protocols=[p])[:2]
         )
-        for name, method in m.methods(weights).items():
+        for name, method in m.methods(weights, mirrored=True).items():
             if name.endswith("style"):
                 continue
             error = error_mm(method, training, images, centres)

@@ -57,7 +57,7 @@ def measure(data: Path, cache: Path, weights: Path | None) -> dict[str, Any]:
     compared = pairs(data, cache)
     found: dict[str, Any] = {"pairs": len(compared), "patients": len({p for *_, p in compared}), "places": PLACES}
     for name, method in m.methods(weights).items():
-        if name.endswith("style"):
+        if name.endswith(("style", "alone")):
             continue
         rows = method(images)
         first, five, patients, by_pair = [], [], [], {}

@@ -64,7 +64,9 @@ class TestWeights:
     def test_are_small_and_have_a_card(self):
         assert bundled.WEIGHTS_FILE.stat().st_size < 15e6
         card = json.loads(bundled.WEIGHTS_FILE.with_suffix(".json").read_text())
-        assert card["trained_on"].startswith("simulated heads alone") and card["command"].startswith("python ")
+        assert card["trained_on"].startswith("simulated heads alone") and card["stages"][0]["command"].startswith(
+            "python "
+        )
 
     def test_a_checkpoint_of_it_loads_without_the_package_file(self, encoder, tmp_path):
         checkpoint.save(encoder, tmp_path / "e.safetensors", builder="radfoundry-mri", options={})

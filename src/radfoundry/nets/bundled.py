@@ -6,7 +6,7 @@ and dense features with template position and tissue read off them. Pretrained o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -128,6 +128,22 @@ class AnatomyNet(nn.Module):
         )
 
 
+def both_ways(net: AnatomyNet, x: torch.Tensor) -> Dense:
+    """What the network says of windows, places and tissues averaged with what it says of their mirror images.
+
+    Heads are nearly symmetric, so left and right exchanged is a second opinion.
+    The vectors and features are those of the windows as they are.
+    """
+    seen = net(x)
+    other = net(x.flip(2))
+    sign = torch.tensor([-1.0, 1.0, 1.0]).to(x)[None, :, None, None, None]
+    return replace(
+        seen,
+        places_mm=(seen.places_mm + other.places_mm.flip(2) * sign) / 2,
+        shares=(seen.shares + other.shares.flip(2)) / 2,
+    )
+
+
 class AnatomyEncoder(nn.Module):
     """Whole MR images in 3 mm voxels to one vector and to features of every 12 mm.
 
@@ -153,7 +169,7 @@ class AnatomyEncoder(nn.Module):
         if present is not None:
             x = x * present[:, :, None, None, None].to(x.dtype)
         windows, grid = _windows(pad_to_multiple(x, (WINDOW, WINDOW, WINDOW)))
-        dense = self.net(windows.flatten(0, 1))
+        dense = both_ways(self.net, windows.flatten(0, 1))
         count = windows.shape[1]
         seen = (windows.flatten(2).std(dim=2) > EMPTY).float() + EMPTY
         share = (seen / seen.sum(dim=1, keepdim=True))[:, :, None]
