@@ -210,9 +210,9 @@ def cut(head: PooledHead, rng: np.random.Generator, *, size: int) -> tuple[torch
 
 
 def kinds_of(shares: torch.Tensor) -> torch.Tensor:
-    """Shares of all maps `(maps, …)` brought to the twelve of KINDS: every disease counts as one."""
-    plain = shares[[MAPS.index(name) for name in KINDS[:-1]]]
-    return torch.cat([plain, shares[[MAPS.index(name) for name in DISEASE]].sum(dim=0, keepdim=True)])
+    """Shares of all maps `(maps, …)` brought to the twelve of KINDS: all blood counts as one, every disease as one."""
+    members = [(name,) for name in KINDS[:-2]] + [tuple(name for name in MAPS if "blood" in name), DISEASE]
+    return torch.stack([shares[[MAPS.index(name) for name in names]].sum(dim=0) for names in members])
 
 
 def draw_signals(rng: np.random.Generator, *, physics: float) -> tuple[torch.Tensor, int]:
