@@ -44,7 +44,7 @@ NEEDS = {"hf": "transformers", "monai": "monai"}
 def marked(name):
     """Large ones, and those of libraries that take seconds to import, run with the slow tests."""
     library = NEEDS.get(cards.card(name).extra)
-    heavy = name == "conv3d-tiny" or name.endswith(("small", "base", "large"))
+    heavy = name in ("conv3d-tiny", "radfoundry-mri") or name.endswith(("small", "base", "large"))
     marks = [pytest.mark.slow] if library or heavy else []
     if library:
         absent = importlib.util.find_spec(library) is None

@@ -114,3 +114,26 @@ def test_the_users_own_cohort_is_asked_for():
         runner.scaled(runner.load("frozen-probe"), "full")
     chosen = runner.scaled(runner.load("frozen-probe", ["cohort.path=mine"]), "full")
     assert runner.plan(chosen)[0] == "use the cohort in mine"
+
+
+def test_the_recipes_own_encoder_is_named_pretrained(tmp_path):
+    path = write(
+        tmp_path / "mine.yaml",
+        steps=[
+            {"pretrain": {"encoder": "vit3d-tiny", "steps": 5}},
+            {"benchmark": {"encoders": ["pretrained"], "against": ["vit3d-tiny"]}},
+        ],
+        expect=[{"metric": "mae", "of": "pretrain", "beats": "vit3d-tiny", "low_above": 0.0}],
+    )
+    recipe = runner.load(path)
+    lines = runner.plan(recipe)
+    assert any("steps/1-pretrain/encoder.safetensors" in line for line in lines if line.startswith("benchmark"))
+    # The simulated patients it learns from are its own stream, not those it is judged on, unless that is asked for.
+    (first,) = recipe.steps[0].values()
+    assert runner.step_config("pretrain", first, recipe, cohort="brains").cohort is None
+    assert runner.step_config("pretrain", {**first, "cohort": "here"}, recipe, cohort="brains").cohort == "brains"
+    asked = {"encoders": [{"name": "pretrained"}, "vit3d-tiny"], "task": "age"}
+    found = runner.with_pretrained(asked, recipe, tmp_path)
+    assert found["encoders"] == [{"name": str(tmp_path / "1-pretrain" / "encoder.safetensors")}, "vit3d-tiny"]
+    with pytest.raises(InputError, match="no step makes"):
+        runner.with_pretrained(asked, runner.load("frozen-probe"), tmp_path)

@@ -19,6 +19,8 @@ from radfoundry.records import Estimate, InputError, Run
 
 Progress = Callable[[str, int, int], None]
 SUFFIX = ".yaml"
+PRETRAINED = "pretrained"  # as the name of an encoder: what the recipe's own pretraining step made
+HERE = "here"  # as the cohort of a pretraining step: the recipe's own
 
 
 class Source(Settings):
@@ -91,6 +93,8 @@ def step_config(verb: str, given: Mapping[str, Any], recipe: Recipe, **fixed: An
     """The stage's own Config for one step: the shared settings it knows, then the step's, then what the runner sets."""
     stage = registry.resolve("stages", verb)
     known = stage.Config.model_fields
+    if verb == "pretrain" and given.get("cohort") != HERE:
+        fixed.pop("cohort", None)  # it learns from simulated patients that nobody else sees
     shared = {key: value for key, value in recipe.settings.items() if key in known}
     fixed = {"seed": recipe.seed, **fixed}
     values = {**shared, **given, **{key: value for key, value in fixed.items() if key in known}}
@@ -107,7 +111,8 @@ def plan(recipe: Recipe) -> list[str]:
         lines.append(f"use the cohort in {recipe.cohort.path}")
     for step in recipe.steps:
         for verb, given in step.items():
-            config = step_config(verb, given, recipe, cohort="cohort")
+            asked = with_pretrained(given, recipe, Path("steps"))
+            config = step_config(verb, asked, recipe, cohort="cohort")
             chosen = json.dumps(config.model_dump(exclude_defaults=True, exclude={"cohort"}), default=str)
             lines.append(f"{verb} {chosen}")
     lines += [f"expect {claim.key}: {claim.needed}" for claim in recipe.expect]
@@ -214,9 +219,34 @@ def _run_steps(
                 continue
             place = folder / f"{index + 1}-{verb}"
             fixed = {"permute_labels": True} if permute_labels else {}
-            config = step_config(verb, given, recipe, cohort=cohort, to=str(place), **fixed)
+            asked = with_pretrained(given, recipe, folder.parent / "steps")
+            config = step_config(verb, asked, recipe, cohort=cohort, to=str(place), **fixed)
             done.append(runs.read(place) if place.exists() else stage.run(config, progress=progress))
     return done
+
+
+def with_pretrained(given: Mapping[str, Any], recipe: Recipe, steps: Path) -> dict[str, Any]:
+    """A step's settings with the encoder `pretrained` replaced by the file that the pretraining step wrote.
+
+    Refuses the name in a recipe that pretrains nothing.
+    """
+    made = [
+        f"{index}-{verb}" for index, step in enumerate(recipe.steps, start=1) for verb in step if verb == "pretrain"
+    ]
+
+    def named(value: Any) -> Any:
+        if isinstance(value, list):
+            return [named(item) for item in value]
+        name = value.get("name") if isinstance(value, Mapping) else value
+        if name != PRETRAINED:
+            return value
+        if not made:
+            raise InputError(f"no step makes the encoder {PRETRAINED!r}", where="recipe", remedy="add a pretrain step")
+        path = str(steps / made[-1] / "encoder.safetensors")
+        return {**value, "name": path} if isinstance(value, Mapping) else path
+
+    keys = ("encoder", "encoders", "against")
+    return {key: named(value) if key in keys else value for key, value in given.items()}
 
 
 def _blocks(recipe: Recipe, steps: Sequence[Run], verdicts: Sequence[Verdict], folder: Path) -> list[dict[str, Any]]:

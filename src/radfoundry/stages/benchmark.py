@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -82,8 +83,14 @@ def run(config: Config, *, progress: Callable[[str, int, int], None] | None = No
 
 
 def title(component: Component) -> str:
-    """The name of an encoder in tables: its registry name, or the file name of its checkpoint without folders."""
-    return component.name.rsplit("/", 1)[-1].removesuffix(".safetensors")
+    """The name of an encoder in tables: its registry name, or that of its checkpoint file or of the run it came from.
+
+    >>> title(Component(name="runs/first/encoder.safetensors"))
+    'first'
+    """
+    folder, _, name = component.name.removesuffix(".safetensors").rpartition("/")
+    run = folder.rpartition("/")[2]
+    return re.sub(r"^\d+-", "", run) if name == "encoder" and run else name
 
 
 def _blocks(
