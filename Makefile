@@ -21,10 +21,10 @@ quickstart: install
 # One thread a process: the tests already use every core.
 test test-all: export OMP_NUM_THREADS = 1
 test: install
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 test-all: install
-	$(BIN)/python -m pytest -n $(JOBS) -m 'not gpu' --timeout 3600
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m 'not gpu' --timeout 3600
 
 lint: install
 	$(BIN)/ruff format --check src tests benchmarks

@@ -30,6 +30,7 @@ def _make_cohort(folder):
     from radfoundry.cli.main import exit_code
 
     simulate = ["simulate", "--cohort", "brain-multisequence", "--cases", "12", "--seed", "3"]
+    simulate.append("cohort.sequences=[T1w, T2w, FLAIR]")
     assert exit_code([*simulate, "--to", str(folder / "simulation")]) == 0
     (folder / "simulation" / "dicom").rename(folder / "scans")
     (folder / "simulation" / "labels.csv").rename(folder / "labels.csv")

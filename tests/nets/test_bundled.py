@@ -68,6 +68,7 @@ class TestWeights:
             "python "
         )
 
+    @pytest.mark.slow
     def test_a_checkpoint_of_it_loads_without_the_package_file(self, encoder, tmp_path):
         checkpoint.save(encoder, tmp_path / "e.safetensors", builder="radfoundry-mri", options={})
         again = checkpoint.load(tmp_path / "e.safetensors")
