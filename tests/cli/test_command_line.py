@@ -140,3 +140,10 @@ def test_stats_refuses_tables_it_cannot_judge(content, said, tmp_path, capsys):
     path.write_text(content)
     assert exit_code(["stats", str(path), "--target", "truth", "--score", "score"]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_short_options_of_simulate_keep_the_options_of_the_cohort(tmp_path, capsys):
+    command = ["simulate", "--cohort", "knee-mri", "cohort.findings=[fractur]", "--cases", "1", "--to"]
+    assert exit_code([*command, str(tmp_path / "made")]) == 2
+    assert "no region here has fractur" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

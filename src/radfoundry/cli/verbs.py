@@ -89,7 +89,9 @@ def simulate(words: tuple[str, ...], as_json: bool, **named: Any) -> None:
     """Options are short for the settings of the same name."""
     stage = registry.resolve("stages", "simulate")
     source, overrides = read_words(words)
-    overrides += [f"{key}={value}" for key, value in named.items() if value is not None]
+    # The short options come first: a later cohort=NAME would drop the options given as cohort.OPTION=VALUE.
+    given = {"cohort.name" if key == "cohort" else key: value for key, value in named.items() if value is not None}
+    overrides = [*(f"{key}={value}" for key, value in given.items()), *overrides]
     config = settings.load(stage.Config, source, overrides, where="simulate settings")
     with talk.progress() as progress:
         made = stage.run(config, progress=progress)
