@@ -1,6 +1,6 @@
 """Pretrain the bundled encoder on simulated heads alone.
 
-    python benchmarks/transfer/train_bundled.py OUT --steps 1500 --seed 0
+    python benchmarks/transfer/train_bundled.py OUT --steps 5000 --seed 0
 
 Every step cuts the same crops in two renderings from a pool of simulated heads and asks for what the simulator knows:
 the template position of every block, the tissue of every voxel, the same anatomy vector for both renderings (InfoNCE),
@@ -27,7 +27,7 @@ WEIGHTS = {
     "place": 5.0,
     "centre": 3.0,
     "tissue": 1.0,
-    "finding": 0.5,
+    "finding": 3.0,
     "same": 0.5,
     "bright": 0.5,
     "sequence": 0.3,
@@ -129,13 +129,13 @@ def train(out: Path, options: argparse.Namespace) -> None:
     average = copy.deepcopy(net).requires_grad_(False)
     weights = [*net.parameters(), *heads.parameters()]
     optimiser = torch.optim.AdamW(weights, lr=options.rate, betas=(0.9, 0.95), weight_decay=0.02)
-    pool = HeadPool(heads=options.pool, seed=options.seed + 1000 * options.part)
+    pool = HeadPool(heads=options.pool, seed=options.seed + 1000 * options.part, lesion_rate=options.lesions)
     without, started, shown = frozenset(options.without), time.perf_counter(), {}
     for step in range(options.steps):
         done = max(step / options.steps, (time.perf_counter() - started) / (60 * options.minutes))
         for group in optimiser.param_groups:
             group["lr"] = rate(step, done=done, decay=options.decay / options.steps, top=options.rate)
-        batch = pool.batch(heads=options.heads, crops=options.crops, physics=options.physics)
+        batch = pool.batch(heads=options.heads, crops=options.crops, physics=options.physics, together=options.together)
         if step % options.renew == options.renew - 1:
             pool.renew()
         terms = losses_of(net, heads, batch, without=without)
@@ -181,9 +181,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     for name, kind, value in (
-        ("steps", int, 1500), ("decay", int, 300), ("seed", int, 0), ("part", int, 0), ("pool", int, 40),
-        ("heads", int, 3), ("crops", int, 3), ("renew", int, 6), ("snapshot", int, 100), ("threads", int, 1),
-        ("rate", float, 2e-3), ("physics", float, 0.6), ("minutes", float, 1e6), ("resume", str, ""),
+        ("steps", int, 5000), ("decay", int, 3000), ("seed", int, 0), ("part", int, 0), ("pool", int, 40),
+        ("heads", int, 5), ("crops", int, 2), ("renew", int, 6), ("snapshot", int, 100), ("threads", int, 1),
+        ("rate", float, 1.5e-3), ("physics", float, 0.6), ("lesions", float, 0.7), ("together", float, 0.5),
+        ("minutes", float, 1e6), ("resume", str, ""),
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=kind, default=value)
     parser.add_argument("--without", nargs="*", default=[], choices=sorted(WEIGHTS))

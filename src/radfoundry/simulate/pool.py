@@ -23,7 +23,7 @@ from radfoundry.simulate.tissues import at_field
 
 BOX = (72, 80, 72)
 SPACING_MM = 3.0
-FINE_SHARE = 0.1
+FINE_SHARE = 0.15
 CENTRE_MM = (0.0, -14.0, 2.0)
 DISEASE = ("plaque", "oedema", "tumour", "necrosis", "haemorrhage", "enhancing")
 KINDS = ("grey", "white", "csf", "deep-grey", "bone", "marrow", "fat", "muscle", "skin", "vitreous", "blood", "disease")
@@ -147,36 +147,45 @@ class HeadPool:
         self.heads[self.oldest] = make_head(self.rng, lesion_rate=self.lesion_rate)
         self.oldest = (self.oldest + 1) % len(self.heads)
 
-    def batch(self, *, heads: int, crops: int, size: int = 32, physics: float = 0.5) -> PoolBatch:
+    def batch(
+        self, *, heads: int, crops: int, size: int = 32, physics: float = 0.5, together: float = 0.0
+    ) -> PoolBatch:
         """`crops` places in each of `heads` heads, every one in two renderings.
 
         `physics` is the share of renderings made with the signal equations; the others give every tissue a
         random brightness (after Billot et al. 2023, Med Image Anal 86:102789), so that features cannot lean on
-        one contrast.
+        one contrast. `together` is the chance that all heads are cut at the same places, so that only the person
+        tells their crops apart.
         """
-        return assemble(self.heads, self.rng, heads=heads, crops=crops, size=size, physics=physics)
+        wanted = [wanted_mm(self.rng) for _ in range(crops)] if self.rng.random() < together else [None] * crops
+        return assemble(self.heads, self.rng, heads=heads, places=wanted, size=size, physics=physics)
 
 
 def assemble(
-    pool: Sequence[PooledHead], rng: np.random.Generator, *, heads: int, crops: int, size: int, physics: float
+    pool: Sequence[PooledHead],
+    rng: np.random.Generator,
+    *,
+    heads: int,
+    places: Sequence[np.ndarray | None],
+    size: int,
+    physics: float,
 ) -> PoolBatch:
-    """Cut and render a batch from the heads of a pool."""
+    """Cut and render a batch from the heads of a pool, in each head one crop for every place; None draws a place."""
     views: list[list[tuple[torch.Tensor, int, torch.Tensor]]] = [[], []]
     truth: list[tuple[torch.Tensor, ...]] = []
     for index in rng.permutation(len(pool))[:heads]:
-        for _ in range(crops):
-            found = cut(pool[int(index)], rng, size=size)
+        for place in places:
+            found = cut(pool[int(index)], wanted_mm(rng) if place is None else place, size=size)
             mirrored = rng.random() < 0.5
-            shares, places, lesion = (part.flip(1) if mirrored else part for part in found)
+            shares, there, lesion = (part.flip(1) if mirrored else part for part in found)
             if mirrored:
-                places = places * torch.tensor([-1.0, 1.0, 1.0])[:, None, None, None]
+                there = there * torch.tensor([-1.0, 1.0, 1.0])[:, None, None, None]
             half = torch.nn.functional.avg_pool3d
-            middle = places[
-                :, size // 2 - 1 : size // 2 + 1, size // 2 - 1 : size // 2 + 1, size // 2 - 1 : size // 2 + 1
-            ]
+            inner = slice(size // 2 - 1, size // 2 + 1)
+            middle = there[:, inner, inner, inner]
             truth.append(
                 (
-                    half(places, 4),
+                    half(there, 4),
                     half(kinds_of(shares), 2),
                     half(lesion, 2),
                     middle.mean(dim=(1, 2, 3)),
@@ -185,7 +194,7 @@ def assemble(
             )
             for view in views:
                 view.append(render(shares, rng, physics=physics))
-    places, shares, lesion, centre, which = (torch.stack(part) for part in zip(*truth, strict=True))
+    there, shares, lesion, centre, which = (torch.stack(part) for part in zip(*truth, strict=True))
     first, second = (
         View(
             torch.stack([v[0] for v in view])[:, None],
@@ -194,15 +203,18 @@ def assemble(
         )
         for view in views
     )
-    return PoolBatch((first, second), places, shares, lesion, centre, which)
+    return PoolBatch((first, second), there, shares, lesion, centre, which)
 
 
-def cut(head: PooledHead, rng: np.random.Generator, *, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Shares, places and lesion of a box of `size` voxels whose centre lies in the head; it may reach past the edge."""
+def wanted_mm(rng: np.random.Generator) -> np.ndarray:
+    """A place in or just outside the brain, in mm of the template."""
+    return np.array([0, -16, 6]) + rng.uniform(-1, 1, 3) * np.array([56, 74, 64])
+
+
+def cut(head: PooledHead, place_mm: np.ndarray, *, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Shares, places and lesion of a box of `size` voxels around a place, kept inside what the head was made of."""
     full = head.shares.shape[1:]
-    centre_mm = np.array(CENTRE_MM)
-    wanted = np.array([0, -16, 6]) + rng.uniform(-1, 1, 3) * np.array([56, 74, 64])
-    middle = np.array(full) / 2 + (wanted - centre_mm) / head.spacing_mm
+    middle = np.array(full) / 2 + (place_mm - np.array(CENTRE_MM)) / head.spacing_mm
     start = [round(min(max(float(m) - size / 2, 0.0), n - size)) for m, n in zip(middle, full, strict=True)]
     box = tuple(slice(a, a + size) for a in start)
     shares = head.shares[(slice(None), *box)].float() / 255
@@ -267,7 +279,7 @@ def _brightness(image: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
 
 def _blobs(image: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Sometimes a roundish patch of another brightness: disease, implants and holes the template does not know."""
-    if rng.random() > 0.15:
+    if rng.random() > 0.05:
         return image
     size = image.shape[0]
     axis = torch.arange(size, dtype=torch.float32)
