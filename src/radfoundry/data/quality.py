@@ -15,6 +15,9 @@ from radfoundry.volume import Volume
 FEWEST_VOXELS = 200
 MOST_SLICES = 24
 SCALP_MM = 14.0
+SMEAR_METHOD = "mean power of the calmer slices, bootstrap"
+EDGE_SHARE = 0.05
+CALM_SLICES = 0.6
 RAYLEIGH_MEDIAN = math.sqrt(2 * math.log(2))
 # Direction of harm: with 1 a larger value is a worse image, with -1 a better one.
 MEASURES: Mapping[str, int] = {
@@ -49,7 +52,7 @@ class Parts:
 def measure(volume: Volume, *, slice_gap_mm: float | None = None, slice_axis: int | None = None) -> dict[str, Estimate]:
     """What can be said about the quality of any image without a better one beside it.
 
-    Every measure of MEASURES is the median over slices with the interval that order statistics give it (95 %);
+    Every measure of MEASURES but one is the median over slices with the interval that order statistics give (95 %);
     undefined with a reason where the image does not show it (no air around the body, too few slices). The slices
     run across `slice_axis`, by default the coarsest axis. The first channel is judged. Noise by Immerkaer 1996
     (CVIU 64:300), ghosts as in Giannelli et al. 2010 (J Magn Reson Imaging 32:690), corrected for what the
@@ -63,6 +66,7 @@ def measure(volume: Volume, *, slice_gap_mm: float | None = None, slice_axis: in
     parts = parts_of(volume, slice_axis=slice_axis)
     rows = [_slice_measures(parts, index) for index in range(parts.values.shape[2])]
     found = {name: _over_slices(name, [row[name] for row in rows if name in row]) for name in MEASURES}
+    found["smear_share"] = _smear([row["smear_share"] for row in rows if "smear_share" in row])
     return {**found, **_across(parts, slice_gap_mm, volume, slice_axis)}
 
 
@@ -151,7 +155,7 @@ def _slice_measures(parts: Parts, index: int) -> dict[str, float]:
     found["border_share"] = float(border.mean())
     if air.sum() >= FEWEST_VOXELS and float(np.ptp(image[air])) > 0:
         found["ghost_share"] = ghost_share(image, body, air)
-        found["smear_share"] = smear_share(image, body, air, level)
+        found["smear_share"] = smear_power(image, body, parts.level)
     return found
 
 
@@ -226,16 +230,33 @@ def ghost_share(image: np.ndarray, body: np.ndarray, air: np.ndarray) -> float:
     return worst
 
 
-def smear_share(image: np.ndarray, body: np.ndarray, air: np.ndarray, level: float) -> float:
-    """How much brighter the air beside the body is along one direction than along the other: motion smears."""
-    beside = []
+def smear_power(image: np.ndarray, body: np.ndarray, level: float) -> float:
+    """Power that motion smears out to the edges of the field along one direction, as a share of the body's.
+
+    Mean square at the two edges that face each other, beside the body, less that in the corners; the darker of the
+    two edges (a nose or a neck may touch one), the worse of both directions. Can be below 0: noise.
+    """
+    free = ndimage.maximum_filter(body, 5) == 0
+    widths = [max(3, round(EDGE_SHARE * size)) for size in body.shape]
+    corners = [
+        power
+        for first in (slice(0, 2 * widths[0]), slice(-2 * widths[0], None))
+        for second in (slice(0, 2 * widths[1]), slice(-2 * widths[1], None))
+        if not math.isnan(power := _power(image[first, second], free[first, second], fewest=30))
+    ]
+    sides = []
     for axis in (0, 1):
-        lines = np.broadcast_to(body.any(axis=axis, keepdims=True), body.shape)
-        beside.append(air & lines)
-    first, second = beside[0] & ~beside[1], beside[1] & ~beside[0]
-    if first.sum() < 50 or second.sum() < 50:
-        return math.nan
-    return abs(float(image[first].mean()) - float(image[second].mean())) / level
+        beside = free & body.any(axis=axis, keepdims=True)
+        picture, there = np.moveaxis(image, axis, 0), np.moveaxis(beside, axis, 0)
+        ends = (slice(0, widths[axis]), slice(-widths[axis], None))
+        sides.append(min(_power(picture[end], there[end], fewest=50) for end in ends))
+    known = [side for side in sides if not math.isnan(side)]
+    return (max(known) - float(np.median(corners))) / level**2 if known and corners else math.nan
+
+
+def _power(image: np.ndarray, there: np.ndarray, *, fewest: int) -> float:
+    """The mean square where something is; not a number where that is too small."""
+    return float((image[there].astype(np.float64) ** 2).mean()) if there.sum() >= fewest else math.nan
 
 
 def shading(image: np.ndarray, inner: np.ndarray) -> float:
@@ -300,13 +321,32 @@ def _across(parts: Parts, slice_gap_mm: float | None, volume: Volume, slice_axis
     return found
 
 
+def _smear(powers: list[float]) -> Estimate:
+    """The amplitude that motion smears over the air, from the three fifths of the slices with least of it.
+
+    Power of noise and smear add, so powers are averaged before the root is taken; in the slices left out something
+    else lies at the edge of the field (neck, ears, a dark scalp). The interval draws slices.
+    """
+    kept = np.array([power for power in powers if math.isfinite(power)])
+    if not len(kept):
+        return Estimate.undefined("no air around the body", n=0, method=SMEAR_METHOD)
+    drawn = np.random.default_rng(0).integers(len(kept), size=(400, len(kept)))
+    low, high = np.quantile(_calm(kept[drawn]), (0.025, 0.975)) if len(kept) > 2 else (math.nan, math.nan)
+    note = "" if len(kept) > 2 else "too few slices for an interval"
+    return Estimate(float(_calm(kept[None])[0]), float(low), float(high), method=SMEAR_METHOD, n=len(kept), note=note)
+
+
+def _calm(powers: np.ndarray) -> np.ndarray:
+    """Rows of powers to the root of the mean of the smallest of each."""
+    count = max(1, math.ceil(CALM_SLICES * powers.shape[1]))
+    return np.sqrt(np.sort(powers, axis=1)[:, :count].mean(axis=1).clip(min=0))
+
+
 def _over_slices(name: str, values: list[float]) -> Estimate:
     """The median over slices; its interval by order statistics (Conover 1999, section 3.2)."""
     kept = sorted(value for value in values if math.isfinite(value))
     if not kept:
-        reason = (
-            "no air around the body" if name in ("ghost_share", "smear_share") else "no slice shows enough of the body"
-        )
+        reason = "no air around the body" if name == "ghost_share" else "no slice shows enough of the body"
         return Estimate.undefined(reason, n=0, method="median of slices")
     count = len(kept)
     low = int(stats.binom.ppf(0.025, count, 0.5))
