@@ -38,6 +38,10 @@ HEADS = {
     "logistic": "radfoundry.tasks.heads:logistic",
     "ridge": "radfoundry.tasks.heads:ridge",
     "knn": "radfoundry.tasks.heads:knn",
+    "svm": "radfoundry.tasks.heads:svm",
+    "boosting": "radfoundry.tasks.heads:boosting",
+    "ordinal": "radfoundry.tasks.heads:ordinal",
+    "cox": "radfoundry.tasks.heads:cox",
 }
 TASKS = {
     "lesion-present": "radfoundry.tasks.questions:lesion_present",
@@ -93,6 +97,15 @@ OBJECTIVES = {
     "guided": "radfoundry.train.objectives.guided:build",
     "similar": "radfoundry.train.objectives.guided:build_similar",
 }
+HARMONIZERS = {
+    "zscore": "radfoundry.data.harmonize_grey:TissueScale",
+    "nyul": "radfoundry.data.harmonize_grey:Landmarks",
+    "histogram": "radfoundry.data.harmonize_grey:Histogram",
+    "stripe": "radfoundry.data.harmonize_grey:Stripe",
+    "n4": "radfoundry.data.harmonize_bias:BiasField",
+    "spectrum": "radfoundry.data.harmonize_spectrum:Spectrum",
+    "restorer": "radfoundry.train.restorer:Restorer",
+}
 STAGES = {
     "simulate": "radfoundry.stages.simulate",
     "ingest": "radfoundry.stages.ingest",
@@ -110,6 +123,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "intensity-rules": INTENSITY_RULES,
     "cohorts": COHORTS,
     "objectives": OBJECTIVES,
+    "harmonizers": HARMONIZERS,
     "stages": STAGES,
 }
 
