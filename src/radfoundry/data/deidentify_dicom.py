@@ -108,6 +108,30 @@ def texts_of(dataset: Any, key: Any) -> list[str]:
     return [part.decode("latin-1") if isinstance(part, bytes) else str(part) for part in parts if part is not None]
 
 
+@dataclass(frozen=True)
+class Found:
+    """One element of a data set, with the representation it is judged by."""
+
+    dataset: Any
+    key: Any
+    vr: str
+
+    @property
+    def tag(self) -> int:
+        """The tag as a number."""
+        return int(self.key)
+
+    @property
+    def raw(self) -> Any:
+        """The element as it lies in the file."""
+        return self.dataset.get_item(self.key)
+
+    @property
+    def texts(self) -> list[str]:
+        """Its values as text."""
+        return texts_of(self.dataset, self.key)
+
+
 def cleaned(dataset: Any, cleaner: Cleaner, *, depth: int = 0) -> Any:
     """A new data set with what may stay; the one given is not changed.
 
@@ -118,140 +142,121 @@ def cleaned(dataset: Any, cleaner: Cleaner, *, depth: int = 0) -> Any:
     made = Dataset()
     made.set_original_encoding(*dataset.original_encoding, dataset.original_character_set)
     for key in sorted(dataset.keys()):
-        tag = int(key)
-        group, element = tag >> 16, tag & 0xFFFF
-        if group & 1 or group < 8 or element == 0 or group >= 0xFFFA:
-            if group != 2 and element:
-                cleaner.note(tag, "removed" if not group & 1 else "judged")
+        group, element = key.group, key.element
+        if element == 0 or group == 2:
             continue
-        vr = representation(dataset, key)
-        action = profile.action_of(tag, vr, cleaner.options)
-        done = (
-            REMOVE
-            if vr == "UN" and action not in (EMPTY, DUMMY)
-            else _act(dataset, made, key, vr, action, cleaner, depth)
-        )
+        if group & 1 or group < 8 or group >= 0xFFFA:
+            cleaner.note(int(key), "judged" if group & 1 else "removed")
+            continue
+        found = Found(dataset, key, representation(dataset, key))
+        done = _act(found, made, cleaner, depth)
         if done not in (KEEP, CLEAN):
-            cleaner.note(tag, {REMOVE: "removed", EMPTY: "emptied", SHIFT: "shifted"}.get(done, "replaced"))
-    for tag, item in private_kept(dataset, cleaner.options, cleaner.secrets):
-        made[tag] = item
-        cleaner.note(tag, "kept")
+            cleaner.note(int(key), {REMOVE: "removed", EMPTY: "emptied", SHIFT: "shifted"}.get(done, "replaced"))
+    for key, item in private_kept(dataset, cleaner.options, cleaner.secrets):
+        made[key] = item
+        cleaner.note(int(key), "kept")
     return made
 
 
-def _act(dataset: Any, made: Any, key: Any, vr: str, action: str, cleaner: Cleaner, depth: int) -> str:  # noqa: PLR0913
+def _act(found: Found, made: Any, cleaner: Cleaner, depth: int) -> str:
     """Put one element into the new data set as its action says; returns what was done."""
-    tag = int(key)
+    tag, vr = found.tag, found.vr
+    action = profile.action_of(tag, vr, cleaner.options)
     if vr == "SQ":
-        return _sequence(dataset, made, key, action, cleaner, depth)
-    special = _special(dataset, key, cleaner) if action in (EMPTY, DUMMY, KEEP) else None
+        return _sequence(found, made, action, cleaner, depth)
+    special = _special(found, cleaner) if action in (EMPTY, DUMMY, KEEP) else None
     if special is not None:
         made.add_new(tag, vr, special)
         return DUMMY
-    if action == REMOVE:
+    if action == REMOVE or vr == "UN":
         return REMOVE
-    if action == EMPTY:
-        made.add_new(tag, vr, None)
-        return EMPTY
-    if action == DUMMY:
-        made.add_new(tag, vr, dummy(vr) if texts_of(dataset, key) not in ([], [""]) else None)
-        return DUMMY
+    if action in (EMPTY, DUMMY):
+        is_said = action == DUMMY and any(text.strip() for text in found.texts)
+        made.add_new(tag, vr, dummy(vr) if is_said else None)
+        return action
     if action == KEEP:
-        made[key] = dataset.get_item(key)
+        made[found.key] = found.raw
         return KEEP
-    if action == NEW_UID or action == SHIFT:
-        return _replaced(dataset, made, key, vr, action, cleaner)
-    return _clean(dataset, made, key, vr, cleaner)
+    return _replaced(found, made, action, cleaner) if action in (NEW_UID, SHIFT) else _clean(found, made, cleaner)
 
 
-def _sequence(dataset: Any, made: Any, key: Any, action: str, cleaner: Cleaner, depth: int) -> str:  # noqa: PLR0913
+def _sequence(found: Found, made: Any, action: str, cleaner: Cleaner, depth: int) -> str:
     from pydicom import Sequence
 
     if action in (REMOVE, DUMMY) or depth >= DEPTH_LIMIT:
         return REMOVE
     if action == EMPTY:
-        made.add_new(int(key), "SQ", Sequence())
+        made.add_new(found.tag, "SQ", Sequence())
         return EMPTY
-    items = [cleaned(item, cleaner, depth=depth + 1) for item in dataset[key].value or ()]
+    items = [cleaned(item, cleaner, depth=depth + 1) for item in found.dataset[found.key].value or ()]
     if items and not any(len(item) for item in items):
         return REMOVE
-    made.add_new(int(key), "SQ", Sequence(items))
+    made.add_new(found.tag, "SQ", Sequence(items))
     return CLEAN
 
 
-def _special(dataset: Any, key: Any, cleaner: Cleaner) -> str | None:
+def _special(found: Found, cleaner: Cleaner) -> str | None:
     """Values with a pseudonym instead of nothing, so that what belongs together still does."""
-    tag, names = int(key), cleaner.values.names
-    if tag == PATIENT_NAME or tag == PATIENT_ID:
+    tag, names = found.tag, cleaner.values.names
+    if tag in (PATIENT_NAME, PATIENT_ID):
         return names.patient(cleaner.values.patient)
+    if tag not in (ACCESSION, INSTITUTION, AGE):
+        return None
+    text = "".join(found.texts).strip()
     if tag == ACCESSION:
-        text = "".join(texts_of(dataset, key)).strip()
         return names.name("accession", text) if text else None
-    if tag == INSTITUTION and not cleaner.options.institution:
-        text = "".join(texts_of(dataset, key)).strip()
-        return names.site(text) if text else None
-    if tag == AGE and cleaner.options.patient:
-        years = re.fullmatch(r"(\d{3})Y", "".join(texts_of(dataset, key)).strip())
-        return f"{int(grouped_age(float(years[1])) or 0):03d}Y" if years else None
-    return None
+    if tag == INSTITUTION:
+        return names.site(text) if text and not cleaner.options.institution else None
+    years = re.fullmatch(r"(\d{3})Y", text) if cleaner.options.patient else None
+    return f"{int(grouped_age(float(years[1])) or 0):03d}Y" if years else None
 
 
-def _replaced(dataset: Any, made: Any, key: Any, vr: str, action: str, cleaner: Cleaner) -> str:  # noqa: PLR0913
+def _replaced(found: Found, made: Any, action: str, cleaner: Cleaner) -> str:
+    texts = [text.strip("\0 ") for text in found.texts]
     if action == NEW_UID:
-        values = [cleaner.values.uid(text.strip("\0 ")) if text.strip("\0 ") else "" for text in texts_of(dataset, key)]
-    elif vr in profile.TIME_VRS or vr == "SH":
-        values = [cleaner.values.spelled(vr, text) for text in texts_of(dataset, key)]
+        values = [cleaner.values.uid(text) if text else "" for text in texts]
+    elif found.vr in profile.TIME_VRS or found.vr == "SH":
+        values = [cleaner.values.spelled(found.vr, text) for text in texts]
     else:
         return REMOVE
-    made.add_new(int(key), vr, values if len(values) > 1 else values[0] if values else None)
+    made.add_new(found.tag, found.vr, values if len(values) > 1 else values[0] if values else None)
     return action
 
 
-def _clean(dataset: Any, made: Any, key: Any, vr: str, cleaner: Cleaner) -> str:
+def _clean(found: Found, made: Any, cleaner: Cleaner) -> str:
     """Elements that may stay when their form is what it should be and nothing of the patient is in them."""
-    tag, raw = int(key), dataset.get_item(key)
-    if vr in profile.BYTE_VRS:
+    vr, raw = found.vr, found.raw
+    if vr in profile.BYTE_VRS or vr in profile.TIME_VRS or vr == "UI":
         return REMOVE
-    if tag == CHARACTER_SET:
-        return _character_set(dataset, made, key)
     if vr in profile.NUMBER_VRS:
         if not _number_fits(raw, vr, cleaner.secrets):
             return REMOVE
-        made[key] = raw
+        made[found.key] = raw
         return KEEP
-    if vr in profile.TIME_VRS or vr == "UI":
-        return REMOVE
-    texts = texts_of(dataset, key)
-    if vr == "CS":
-        fit = [text if CODE_WORD.fullmatch(text) and not cleaner.secrets.mentioned(text) else "NONE" for text in texts]
-    else:
-        fit = _kept_words(dataset, tag, texts, cleaner)
+    texts = found.texts
+    fit = _fitting(found, texts, cleaner)
     if any(text and not kept for text, kept in zip(texts, fit, strict=True)) and not any(fit):
         return REMOVE
-    if fit == texts:
-        made[key] = raw
-        return KEEP
-    made.add_new(tag, vr, fit if len(fit) > 1 else fit[0] if fit else None)
-    return CLEAN if fit == texts else DUMMY
+    made.add_new(found.tag, vr, fit if len(fit) > 1 else fit[0] if fit else None)
+    return KEEP if fit == texts else DUMMY
 
 
-def _kept_words(dataset: Any, tag: int, texts: list[str], cleaner: Cleaner) -> list[str]:
-    kind = profile.kept().get(tag)
+def _fitting(found: Found, texts: list[str], cleaner: Cleaner) -> list[str]:
+    """What of texts may stay; an empty word stands for one that may not."""
+    secrets = cleaner.secrets
+    if found.tag == CHARACTER_SET:
+        from pydicom.charset import python_encoding
+
+        return texts if all(text in python_encoding for text in texts) else ["" for _ in texts]
+    if found.vr == "CS":
+        return [text if CODE_WORD.fullmatch(text) and not secrets.mentioned(text) else "NONE" for text in texts]
+    kind = profile.kept().get(found.tag)
     if kind is None:  # in the table, with an option that cleans it
-        return [cleaned_text(text, cleaner.secrets) for text in texts]
-    if kind == "code" and not set(texts_of(dataset, CODE_SCHEME) if CODE_SCHEME in dataset else [""]) <= PUBLIC_SCHEMES:
+        return [cleaned_text(text, secrets) for text in texts]
+    schemes = texts_of(found.dataset, CODE_SCHEME) if CODE_SCHEME in found.dataset else [""]
+    if kind == "code" and not set(schemes) <= PUBLIC_SCHEMES:
         return ["" for _ in texts]
-    return [kept_text(text, cleaner.secrets) for text in texts]
-
-
-def _character_set(dataset: Any, made: Any, key: Any) -> str:
-    from pydicom.charset import python_encoding
-
-    texts = texts_of(dataset, key)
-    if not all(text in python_encoding for text in texts):
-        return REMOVE
-    made.add_new(int(key), "CS", texts if len(texts) > 1 else texts[0] if texts else None)
-    return KEEP
+    return [kept_text(text, secrets) for text in texts]
 
 
 def _number_fits(raw: Any, vr: str, secrets: Secrets) -> bool:

@@ -19,12 +19,12 @@ def private_kept(dataset: Any, options: profile.Options, secrets: Secrets) -> It
     """Elements of the allow-list with the creators they need; nothing unless the option `private` is set."""
     if not options.private:
         return
-    creators = {}
-    for key in dataset.keys():
+    creators, keys = {}, tuple(dataset.keys())  # iterating over the data set itself would decode every element
+    for key in keys:
         if key.group & 1 and 0x10 <= key.element <= 0xFF:
             creators[key.group, key.element] = _creator(dataset, key)
     told = set()
-    for key in sorted(dataset.keys()):
+    for key in sorted(keys):
         if not key.group & 1 or key.element < 0x1000:
             continue
         owner = (key.group, key.element >> 8)
@@ -34,7 +34,7 @@ def private_kept(dataset: Any, options: profile.Options, secrets: Secrets) -> It
             continue
         if owner not in told:
             told.add(owner)
-            place = next(key for key in dataset.keys() if (key.group, key.element) == owner)
+            place = next(key for key in keys if (key.group, key.element) == owner)
             yield place, dataset.get_item(place)
         yield key, item
 

@@ -6,7 +6,6 @@ import functools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from radfoundry.data import deidentify_profile as profile
 from radfoundry.data.identity import telling_words
@@ -26,10 +25,13 @@ DUMMIES = {
 TEXT_DUMMY = "removed"
 # Words of institutions' names that name no institution by themselves; without this list "Healthineers" would tell one.
 COMMON = frozenset(
-    "hospital hospitals clinic clinics klinik klinikum university universitaet institute institut center centre health "
-    "healthcare medicine medical radiology radiologie radiologia department dept research imaging diagnostic general and "
-    "the for von der die das und saint sankt regional national city county school science sciences college system "
-    "systems service services dicom study scanner removed".split()
+    re.findall(
+        r"\w+",
+        "hospital hospitals clinic clinics klinik klinikum university universitaet institute institut center centre "
+        "health healthcare medicine medical radiology radiologie radiologia department dept research imaging "
+        "diagnostic general and the for von der die das und saint sankt regional national city county school science "
+        "sciences college system systems service services dicom study scanner removed",
+    )
 )
 SHORTEST_INSIDE_A_WORD = 4  # "Lee" is looked for as a word of its own only, "Mueller" also inside of others
 SHORTEST_NUMBER = 6
