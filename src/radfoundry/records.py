@@ -142,6 +142,9 @@ class Acquisition:
     patient_position: str | None = None
     photometric: str | None = None
     transfer_syntax: str | None = None
+    receive_coil: str | None = None
+    angio_flag: str | None = None
+    acquisition_contrast: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields that are present, as plain JSON values."""

@@ -67,6 +67,7 @@ WORDS = {
     "ContrastBolusIngredient": "contrast_agent",
     "ConvolutionKernel": "convolution_kernel",
     "PatientPosition": "patient_position",
+    "ReceiveCoilName": "receive_coil",
 }
 LISTS = {
     "ScanningSequence": "scanning_sequence",

@@ -46,6 +46,8 @@ _ACQUISITION_TYPES = {
 ACQUISITION_COLUMNS = {
     item.name: _ACQUISITION_TYPES[str(item.type).removesuffix(" | None")] for item in fields(Acquisition)
 }
+# Header fields that tables written before they were known lack; they read as missing.
+ADDED_LATER = frozenset(("receive_coil", "angio_flag", "acquisition_contrast"))
 COLUMNS: Mapping[str, Mapping[str, str]] = {
     "series": _SERIES_COLUMNS | ACQUISITION_COLUMNS,
     "cases": {
@@ -112,7 +114,9 @@ def read_table(path: str | Path, table: str) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     try:
-        found = pq.read_table(path, columns=list(COLUMNS[table]))
+        there = set(pq.read_schema(path).names)
+        wanted = [name for name in COLUMNS[table] if name in there or name not in ADDED_LATER]
+        found = pq.read_table(path, columns=wanted)
     except FileNotFoundError:
         raise InputError(
             f"the {table} table is missing", where=str(path), remedy="ingest again", finding="damaged"
@@ -124,7 +128,8 @@ def read_table(path: str | Path, table: str) -> list[dict[str, Any]]:
             remedy="ingest again into a new folder",
             finding="damaged",
         ) from None
-    return found.to_pylist()
+    absent = dict.fromkeys(name for name in COLUMNS[table] if name not in wanted)
+    return [{**row, **absent} for row in found.to_pylist()] if absent else found.to_pylist()
 
 
 def _arrow_type(kind: str) -> pyarrow.DataType:

@@ -55,7 +55,8 @@ GROUPS: dict[int, dict[int, tuple[str, Callable[[Any], Any]]]] = {
     0x00209111: {0x00209128: ("temporal_position", _int), 0x00209156: ("acquisition_number", _int)},
     0x00189114: {0x00189082: ("echo_time_ms", _float)},
     0x00189117: {0x00189087: ("b_value", _float), 0x00189075: ("diffusion_directionality", _word)},
-    0x00189226: {0x00089007: ("image_type", _words)},
+    0x00189226: {0x00089007: ("image_type", _words), 0x00089209: ("acquisition_contrast", _word)},
+    0x00189042: {0x00181250: ("receive_coil", _word)},
     0x00189329: {0x00089007: ("image_type", _words)},
     0x00189751: {0x00089007: ("image_type", _words)},
     0x00189112: {
@@ -73,6 +74,8 @@ GROUPS: dict[int, dict[int, tuple[str, Callable[[Any], Any]]]] = {
     0x00209071: {0x00180015: ("body_part", _word), 0x00209072: ("image_laterality", _word)},
 }
 GRADIENTS, GRADIENT = 0x00189076, 0x00189089
+PULSE_SEQUENCE = ECHO, INVERSION, ECHO_PLANAR = (0x00189008, 0x00189009, 0x00189018)
+PULSE_SEQUENCE_NAME = 0x00189005
 # A frame that does not state one of these has none: it must not inherit that of the first frame.
 OWN_TO_FRAMES = (
     "position",
@@ -91,14 +94,31 @@ VARYING = ("b_value", "gradient", "echo_time_ms", "temporal_position", "trigger_
 
 def completed(instance: Instance, stream: BinaryIO) -> Instance:
     """The header record of a multi-frame file: geometry of its first frame, and what all frames agree on."""
-    frames = frames_of(instance, read_dataset(stream, instance.source))
+    dataset = read_dataset(stream, instance.source)
+    frames = frames_of(instance, dataset)
     agreed = {
         name: getattr(frames[0], name) if len({getattr(frame, name) for frame in frames}) == 1 else None
         for name in VARYING
     }
     types = {frame.image_type for frame in frames}
     agreed["image_type"] = frames[0].image_type if len(types) == 1 else instance.image_type
+    if instance.scanning_sequence is None:
+        agreed["scanning_sequence"] = scanning_sequence_of(dataset, where=str(instance.source))
+    if instance.sequence_name is None and PULSE_SEQUENCE_NAME in dataset:
+        agreed["sequence_name"] = str(dataset[PULSE_SEQUENCE_NAME].value or "") or None
     return replace(frames[0], frames=instance.frames, **agreed)
+
+
+def scanning_sequence_of(dataset: Any, *, where: str) -> tuple[str, ...] | None:
+    """The words of (0018,0020) for what the MR Pulse Sequence module (PS3.3 C.8.13.4) states in its own way.
+
+    SPIN is SE, GRADIENT is GR, BOTH is both; echo planar adds EP and inversion recovery adds IR.
+    """
+    with quietly(where, what="the pulse sequence cannot be parsed"):
+        said = {tag: str(dataset[tag].value or "").upper() for tag in PULSE_SEQUENCE if tag in dataset}
+    words = {"SPIN": ("SE",), "GRADIENT": ("GR",), "BOTH": ("SE", "GR")}.get(said.get(ECHO, ""), ())
+    words = ("EP",) * (said.get(ECHO_PLANAR) == "YES") + words + ("IR",) * (said.get(INVERSION) == "YES")
+    return words or None
 
 
 def frames_of(instance: Instance, dataset: Any) -> list[Instance]:

@@ -116,6 +116,9 @@ class Instance:
     rescale_intercept: float | None = None
     rescale_type: str | None = None
     burned_in: str | None = None
+    receive_coil: str | None = None
+    angio_flag: str | None = None
+    acquisition_contrast: str | None = None
     enhanced: bool = False
 
     @property

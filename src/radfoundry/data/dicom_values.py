@@ -71,6 +71,7 @@ def doubles(raw: bytes) -> tuple[float, ...] | None:
 FIELDS: Mapping[str, tuple[int, Callable[[bytes], Any]]] = {
     "image_type": (0x00080008, texts),
     "sop_class": (0x00080016, text),
+    "acquisition_contrast": (0x00089209, text),
     "sop_uid": (0x00080018, text),
     "study_date": (0x00080020, text),
     "acquisition_date": (0x00080022, text),
@@ -96,6 +97,7 @@ FIELDS: Mapping[str, tuple[int, Callable[[bytes], Any]]] = {
     "scan_options": (0x00180022, texts),
     "acquisition_type": (0x00180023, text),
     "sequence_name": (0x00180024, text),
+    "angio_flag": (0x00180025, text),
     "slice_thickness": (0x00180050, number),
     "tube_voltage_kv": (0x00180060, number),
     "repetition_time_ms": (0x00180080, number),
@@ -115,6 +117,7 @@ FIELDS: Mapping[str, tuple[int, Callable[[bytes], Any]]] = {
     "exposure_mas": (0x00181152, number),
     "imager_pixel_spacing": (0x00181164, numbers),
     "convolution_kernel": (0x00181210, texts),
+    "receive_coil": (0x00181250, text),
     "flip_angle_deg": (0x00181314, number),
     "patient_position": (0x00185100, text),
     "view_position": (0x00185101, text),

@@ -181,6 +181,9 @@ KEYWORDS = {
     "echo_number": "EchoNumbers",
     "b_value_s_per_mm2": "DiffusionBValue",
     "diffusion_directionality": "DiffusionDirectionality",
+    "receive_coil": "ReceiveCoilName",
+    "angio_flag": "AngioFlag",
+    "acquisition_contrast": "AcquisitionContrast",
 }
 WHOLE = {"XRayTubeCurrent", "Exposure", "EchoTrainLength", "EchoNumbers"}
 

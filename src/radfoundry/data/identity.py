@@ -30,6 +30,7 @@ KEPT_TEXT = (
     *("laterality", "image_laterality", "patient_position", "photometric", "rescale_type", "modality", "burned_in"),
     *("diffusion_directionality", "series_description", "protocol_name", "contrast_agent", "study_description"),
     *("image_type", "scanning_sequence", "sequence_variant", "scan_options", "convolution_kernel"),
+    *("receive_coil", "angio_flag", "acquisition_contrast"),
 )
 BIDS_MASKS = ("dseg", "mask", "probseg")
 UIDS = ("sop_uid", "series_uid", "study_uid", "frame_of_reference")
