@@ -1,0 +1,84 @@
+"""The names of what a series can be: sequence types, parts of the body, and the words other lists use for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# Thirteen sequence types and `other` (proton density, STIR, functional series, field maps, computed maps, masks …).
+SEQUENCES = (
+    "T1",
+    "T1c",
+    "T2",
+    "T2-FLAIR",
+    "DWI",
+    "ADC",
+    "MRA",
+    "T2*",
+    "SWI",
+    "SSFP",
+    "ASL",
+    "CAL",
+    "LOC",
+    "other",
+)
+# The nine parts that neuro and joint imaging tell apart, then the regions of the rest of the body.
+ANATOMIES = (
+    "brain",
+    "neck",
+    "cervical-spine",
+    "thoracic-spine",
+    "lumbar-spine",
+    "wrist",
+    "hip",
+    "elbow",
+    "knee",
+    "shoulder",
+    "ankle-foot",
+    "leg",
+    "chest",
+    "heart",
+    "breast",
+    "abdomen",
+    "pelvis",
+    "whole-body",
+    "other",
+)
+REVIEW = "review"
+# What a cohort calls them (data.sequence_rules.SEQUENCES); types without a word there keep their own.
+COHORT_WORDS: Mapping[str, str] = {
+    "T1": "T1w",
+    "T1c": "T1w",
+    "T2": "T2w",
+    "T2-FLAIR": "FLAIR",
+    "DWI": "dwi",
+    "ADC": "adc",
+    "MRA": "angio",
+    "T2*": "T2starw",
+    "SWI": "swi",
+    "ASL": "asl",
+    "LOC": "localizer",
+}
+OF_COHORT_WORDS: Mapping[str, str] = {
+    "T1w": "T1",
+    "T2w": "T2",
+    "FLAIR": "T2-FLAIR",
+    "dwi": "DWI",
+    "adc": "ADC",
+    "angio": "MRA",
+    "T2starw": "T2*",
+    "swi": "SWI",
+    "asl": "ASL",
+    "localizer": "LOC",
+    "PDw": "other",
+    "bold": "other",
+    "mask": "other",
+}
+
+
+def cohort_word(sequence: str) -> str:
+    """The word a cohort uses for a type.
+
+    >>> cohort_word("T2-FLAIR"), cohort_word("SSFP")
+    ('FLAIR', 'SSFP')
+    """
+    return COHORT_WORDS.get(sequence, sequence)
