@@ -5,6 +5,7 @@ import torch
 from train_samples import CROP, tiny_learner
 
 from radfoundry.records import InputError
+from radfoundry.simulate.vocabulary import PHRASES
 from radfoundry.train import reading, reports
 from radfoundry.train.processes import Place
 from radfoundry.train.sources import QUALITY, Simulated
@@ -59,7 +60,7 @@ def test_reports_mention_what_is_in_the_crop_and_concepts_stand_where_they_are_n
         for first, last, number in concepts.tolist():
             if number >= 0:
                 named = tokeniser.decode(words[first:last].tolist()).strip().lower()
-                assert any(named in phrase or phrase in named for phrase in reading.PHRASES[reports.FINDINGS[number]])
+                assert any(named in phrase or phrase in named for phrase in PHRASES[reports.FINDINGS[number]])
                 assert findings[number] == 1
 
 

@@ -111,16 +111,21 @@ def load(path: str | Path) -> Tokeniser:
     """A tokeniser from its JSON file; refuses other files and merges of tokens that are not there yet."""
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
-        merges = tuple((int(first), int(second)) for first, second in values["merges"])
         if values["format"] != FORMAT:
             raise ValueError("another format")
+        return from_merges(values["merges"])
     except FileNotFoundError:
         raise InputError("no such file", where=str(path), remedy="check the path", finding="missing-file") from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"not a tokeniser ({error})", where=str(path), remedy="train one again") from None
-    if any(not SPECIAL <= number < SPECIAL + BYTES + place for place, pair in enumerate(merges) for number in pair):
-        raise InputError("a merge names a token that is not there yet", where=str(path), remedy="train one again")
-    return Tokeniser(merges)
+
+
+def from_merges(merges: Iterable[Sequence[int]]) -> Tokeniser:
+    """A tokeniser from its merges in order; a merge of tokens that are not there yet is a ValueError."""
+    pairs = tuple((int(first), int(second)) for first, second in merges)
+    if any(not SPECIAL <= number < SPECIAL + BYTES + place for place, pair in enumerate(pairs) for number in pair):
+        raise ValueError("a merge names a token that is not there yet")
+    return Tokeniser(pairs)
 
 
 def train(texts: Sequence[str], *, size: int = 1024, rarest: int = 2) -> Tokeniser:

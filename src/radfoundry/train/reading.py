@@ -10,18 +10,12 @@ import torch
 from torch.nn.functional import normalize
 
 from radfoundry.records import Estimate, InputError, Predictions
-from radfoundry.simulate.words import PHRASES, UNCOUNTABLE
+from radfoundry.simulate import prompts
 from radfoundry.text.tokens import Tokeniser
 from radfoundry.train.batches import Batch
 from radfoundry.train.objectives.align import Align
 from radfoundry.train.reports import FINDINGS
 
-# Pairs of sentences that say a finding is there and that it is not, in the words of reports.
-TEMPLATES = (
-    ("There is {a}{what}.", "No {what}."),
-    ("{What} is seen.", "{What} is not seen."),
-    ("Findings include {a}{what}.", "There is no evidence of {a}{what}."),
-)
 NEAREST = 10
 
 
@@ -54,11 +48,10 @@ def read(learner: Any, words: torch.Tensor) -> torch.Tensor:
 
 def found_among(images: torch.Tensor, reports: torch.Tensor, *, nearest: int = NEAREST) -> Estimate:
     """The share of patients whose own report is among the `nearest` ones; the note says what chance would give."""
-    from radfoundry.stats.proportions import proportion
+    from radfoundry.stats import retrieval
 
-    likeness = images @ reports.T
-    rank = (likeness > likeness.diagonal()[:, None]).sum(dim=1)
-    estimate = proportion(int((rank < nearest).sum()), len(images), name="found")
+    hit = retrieval.hits((images @ reports.T).numpy(), nearest=nearest)
+    estimate = retrieval.recall(hit, np.arange(len(hit)), name="found")
     note = f"own report among the nearest {nearest} of {len(images)}; chance {min(1.0, nearest / len(images)):.3f}"
     return Estimate(estimate.value, estimate.low, estimate.high, method=estimate.method, n=estimate.n, note=note)
 
@@ -87,19 +80,10 @@ def zero_shot(learner: Any, images: torch.Tensor, findings: torch.Tensor, tokeni
 def prompt_gaps(learner: Any, images: torch.Tensor, finding: str, tokeniser: Tokeniser) -> list[np.ndarray]:
     """For every pair of prompts `(N,)`: how much nearer an image is to "there is" than to "there is no"."""
     device = next(learner.encoder.parameters()).device
-    pairs = [
-        [pattern.format(a=article(what), what=what, What=what[0].upper() + what[1:]) for pattern in template]
-        for what in PHRASES[finding]
-        for template in TEMPLATES
-    ]
-    numbers = [tokeniser.padded(f"FINDINGS: {sentence}", learner.text.length) for pair in pairs for sentence in pair]
-    said = read(learner, torch.tensor(numbers, device=device)).reshape(len(pairs), 2, -1)
+    sentences = [sentence for pair in prompts.pairs(finding) for sentence in pair]
+    numbers = [tokeniser.padded(sentence, learner.text.length) for sentence in sentences]
+    said = read(learner, torch.tensor(numbers, device=device)).reshape(len(sentences) // 2, 2, -1)
     return [(images @ (present - absent)).numpy() for present, absent in said]
-
-
-def article(what: str) -> str:
-    """The article before a finding, with a space after it where there is one."""
-    return "" if what in UNCOUNTABLE else "an " if what[0] in "aeiou" else "a "
 
 
 def _need(learner: Any) -> Align:

@@ -1,26 +1,17 @@
-"""Reports for simulated crops: what is truly there in words, and the same as numbers."""
+"""Reports of simulated crops as numbers, and the tokeniser that learns from them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from radfoundry.simulate.presets import brain_statements
-from radfoundry.simulate.stream import CropDraw, CropPlan, draw_crop
-from radfoundry.simulate.words import STYLES, Report, write_report
+from radfoundry.simulate.crop_reports import FINDINGS, present, report_of
+from radfoundry.simulate.stream import CropPlan, draw_crop
+from radfoundry.simulate.words import Report
 from radfoundry.text import tokens
 from radfoundry.text.tokens import Tokeniser
 
-FINDINGS = (
-    "demyelination",
-    "tumour",
-    "infarct",
-    "haemorrhage",
-    "ventricle-widening",
-    "atrophy",
-    "small-vessel-disease",
-)
 CONCEPTS_PER_REPORT = 8
 TEACHING_REPORTS = 400
 
@@ -34,21 +25,9 @@ class Written:
     concepts: np.ndarray
 
 
-def report_of(draw: CropDraw, plan: CropPlan, *, seed: int, case: int) -> Report:
-    """What a radiologist who sees the crop would write: lesions outside of it are not mentioned."""
-    rng = np.random.default_rng(np.random.SeedSequence([seed, case, 1]))
-    subject = draw.subject
-    half = plan.size * float(np.linalg.norm(draw.affine[:3, 0])) / 2
-    centre = subject.pose @ draw.affine @ np.array([*(3 * [(plan.size - 1) / 2]), 1.0])
-    near = [lesion for lesion in subject.lesions if np.all(np.abs(np.array(lesion.centre_mm) - centre[:3]) < half)]
-    there = replace(subject, lesions=tuple(near))
-    return write_report(brain_statements(there), rng=rng, style=STYLES[int(rng.integers(len(STYLES)))])
-
-
 def written(report: Report, tokeniser: Tokeniser, *, length: int) -> Written:
     """The report in numbers; concepts are the findings it says are present, where it names them."""
     found = tokeniser.encode(report.text)
-    present = {item.finding for item in report.statements if item.state == "present"}
     rows = []
     for span in report.spans:
         first, last = (place + 1 for place in found.covering(span.start, span.end))  # after the start token
@@ -59,7 +38,7 @@ def written(report: Report, tokeniser: Tokeniser, *, length: int) -> Written:
         concepts[: len(rows)] = rows[:CONCEPTS_PER_REPORT]
     return Written(
         np.array(tokeniser.padded(report.text, length)),
-        np.array([int(name in present) for name in FINDINGS]),
+        present(report),
         concepts,
     )
 
