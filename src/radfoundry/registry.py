@@ -99,7 +99,7 @@ OBJECTIVES = {
 }
 HARMONIZERS = {
     "zscore": "radfoundry.data.harmonize_grey:TissueScale",
-    "nyul": "radfoundry.data.harmonize_grey:Landmarks",
+    "nyul": "radfoundry.data.harmonize_grey:Nyul",
     "histogram": "radfoundry.data.harmonize_grey:Histogram",
     "stripe": "radfoundry.data.harmonize_grey:Stripe",
     "n4": "radfoundry.data.harmonize_bias:BiasField",
@@ -113,6 +113,7 @@ STAGES = {
     "pretrain": "radfoundry.stages.pretrain",
     "embed": "radfoundry.stages.embed",
     "adapt": "radfoundry.stages.adapt",
+    "predict": "radfoundry.stages.predict",
     "benchmark": "radfoundry.stages.benchmark",
     "plan": "radfoundry.stages.plan",
 }
