@@ -56,11 +56,23 @@ class Expectation(Settings):
         return " and ".join(said)
 
 
-class Control(Settings):
-    """A negative control: break what should carry the result, and expect the result to go away."""
+PERMUTED = {"labels": "permute_labels", "reports": "shuffle_reports", "partners": "shuffle_partners"}
 
-    permute: Literal["labels"]
+
+class Control(Settings):
+    """A negative control: break what should carry the result, and expect the result to go away.
+
+    labels: the answers of a question · reports: everybody learns with somebody else's report · partners: the second
+    sequence of a patient is somebody else's. `low_below` or `contains` say what is left.
+    """
+
+    permute: Literal["labels", "reports", "partners"]
     expect: Expectation
+
+    @property
+    def setting(self) -> str:
+        """The setting of a step that breaks it."""
+        return PERMUTED[self.permute]
 
 
 @dataclass(frozen=True)

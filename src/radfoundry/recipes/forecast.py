@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from radfoundry import registry
-from radfoundry.recipes.runner import Recipe, step_config
+from radfoundry.recipes.runner import Recipe, needs_cohort, step_config, with_pretrained
 
 SERIES_PER_CASE = 4
 SIMULATE_AND_INGEST_SECONDS_PER_CASE = 1.0
@@ -15,6 +16,9 @@ MEGABYTES_PER_CASE = 3.0
 
 def forecast(recipe: Recipe) -> list[str]:
     """Lines that say roughly how long a recipe takes and what it writes; heads and statistics are not counted."""
+    learning = _pretraining(recipe)
+    if not needs_cohort(recipe):
+        return learning
     encoders = _encoders(recipe)
     seconds = {name: encode_seconds(name) for name in sorted(encoders)}
     cases, made = recipe.cohort.cases, recipe.cohort.path is None
@@ -31,7 +35,21 @@ def forecast(recipe: Recipe) -> list[str]:
     return [
         f"forecast: about {max(1, round(total / 60))} min here for {cases} cases, {series} series ({each})",
         f"forecast: about {disk:.0f} MB of disk" if made else "forecast: little disk; the cohort is there already",
+        *learning,
     ]
+
+
+def _pretraining(recipe: Recipe) -> list[str]:
+    """What every pretraining step says of itself after a trial of a few of its training steps."""
+    lines = []
+    for index, step in enumerate(recipe.steps):
+        for verb, given in step.items():
+            if verb == "pretrain" and given.get("cohort") is None:
+                asked = with_pretrained(given, recipe, Path("steps"), before=index)
+                config = step_config(verb, asked, recipe)
+                found = registry.resolve("stages", verb).forecast(config)
+                lines += [f"step {index + 1}, pretrain: {line}" for line in found]
+    return lines
 
 
 def _encoders(recipe: Recipe) -> set[str]:

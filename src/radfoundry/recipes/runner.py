@@ -52,7 +52,7 @@ class Recipe(Settings):
 
     about: str
     source: Source
-    cohort: CohortChoice
+    cohort: CohortChoice = Field(default_factory=CohortChoice)
     settings: dict[str, Any] = Field(default_factory=dict)
     steps: list[dict[str, dict[str, Any]]] = Field(min_length=1)
     expect: list[Expectation] = Field(min_length=1)
@@ -104,20 +104,29 @@ def step_config(verb: str, given: Mapping[str, Any], recipe: Recipe, **fixed: An
 def plan(recipe: Recipe) -> list[str]:
     """What running a recipe would do, step by step, without doing it; wrong settings are refused here already."""
     lines = []
-    if recipe.cohort.path is None:
+    if not needs_cohort(recipe):
+        lines.append("learn from simulated patients that are made on the way; there is no cohort")
+    elif recipe.cohort.path is None:
         lines.append(f"simulate {recipe.cohort.cases} patients of {_described(recipe.cohort)} (seed {recipe.seed})")
         lines.append("ingest the simulated DICOM and label the patients")
     else:
         lines.append(f"use the cohort in {recipe.cohort.path}")
-    for step in recipe.steps:
+    for index, step in enumerate(recipe.steps):
         for verb, given in step.items():
-            asked = with_pretrained(given, recipe, Path("steps"))
+            asked = with_pretrained(given, recipe, Path("steps"), before=index)
             config = step_config(verb, asked, recipe, cohort="cohort")
             chosen = json.dumps(config.model_dump(exclude_defaults=True, exclude={"cohort"}), default=str)
             lines.append(f"{verb} {chosen}")
     lines += [f"expect {claim.key}: {claim.needed}" for claim in recipe.expect]
     lines += [f"control, {item.permute} permuted: {item.expect.key}: {item.expect.needed}" for item in recipe.controls]
     return lines
+
+
+def needs_cohort(recipe: Recipe) -> bool:
+    """Whether any step asks patients of a cohort; pretraining makes its own as it goes."""
+    given = recipe.cohort.simulate is not None or recipe.cohort.path is not None
+    steps = [(verb, asked) for step in recipe.steps for verb, asked in step.items()]
+    return given or any(verb != "pretrain" or asked.get("cohort") == HERE for verb, asked in steps)
 
 
 def _described(choice: CohortChoice) -> str:
@@ -143,13 +152,12 @@ def run_scaled(recipe: Recipe, *, name: str, scale: str, to: str | Path, progres
     folder = Path(to)
     asked = {"recipe": name, "scale": scale, "settings": recipe.model_dump(mode="json")}
     _claim(folder, asked)
-    cohort = recipe.cohort.path or _simulated(recipe, folder, progress)
+    cohort = recipe.cohort.path or (_simulated(recipe, folder, progress) if needs_cohort(recipe) else "")
     steps = _run_steps(recipe, cohort, folder / "steps", progress=progress)
     verdicts = [judge(claim, [step.metrics for step in steps]) for claim in recipe.expect]
     for control in recipe.controls:
-        broken = _run_steps(
-            recipe, cohort, folder / f"control-{control.permute}", progress=progress, permute_labels=True
-        )
+        place = folder / f"control-{control.permute}"
+        broken = _run_steps(recipe, cohort, place, progress=progress, broken=control.setting)
         verdicts.append(judge(control.expect, [step.metrics for step in broken], control=True))
     writer = runs.RunWriter(folder=folder, final=folder)
     for step in steps:
@@ -208,45 +216,53 @@ def _stage(verb: str, values: Mapping[str, Any], progress: Progress | None) -> A
 
 
 def _run_steps(
-    recipe: Recipe, cohort: str, folder: Path, *, progress: Progress | None, permute_labels: bool = False
+    recipe: Recipe, cohort: str, folder: Path, *, progress: Progress | None, broken: str | None = None
 ) -> list[Run]:
-    """Run every step into its own folder; a finished one is read back. A control runs only what it changes."""
-    done = []
+    """Run every step into its own folder; a finished one is read back.
+
+    `broken` is the setting of a control: it runs the steps that know it, and those that take what such a step made.
+    """
+    done, made = [], folder.parent / "steps"
     for index, step in enumerate(recipe.steps):
         for verb, given in step.items():
             stage = registry.resolve("stages", verb)
-            if permute_labels and "permute_labels" not in stage.Config.model_fields:
+            breakable = broken in stage.Config.model_fields
+            taken = made == folder and with_pretrained(given, recipe, folder, before=index) != given
+            if broken and not breakable and not taken:
                 continue
+            if verb == "pretrain":
+                made = folder
             place = folder / f"{index + 1}-{verb}"
-            fixed = {"permute_labels": True} if permute_labels else {}
-            asked = with_pretrained(given, recipe, folder.parent / "steps")
+            fixed = {broken: True} if broken and breakable else {}
+            asked = with_pretrained(given, recipe, made, before=index)
             config = step_config(verb, asked, recipe, cohort=cohort, to=str(place), **fixed)
             done.append(runs.read(place) if place.exists() else stage.run(config, progress=progress))
     return done
 
 
-def with_pretrained(given: Mapping[str, Any], recipe: Recipe, steps: Path) -> dict[str, Any]:
-    """A step's settings with the encoder `pretrained` replaced by the file that the pretraining step wrote.
+def with_pretrained(
+    given: Mapping[str, Any], recipe: Recipe, steps: Path, *, before: int | None = None
+) -> dict[str, Any]:
+    """A step's settings with `pretrained` replaced by the file that the last pretraining step before it wrote.
 
-    Refuses the name in a recipe that pretrains nothing.
+    It may stand wherever an encoder may: as encoder, among encoders, beside, or as an objective's teacher. Refuses
+    the name where nothing was pretrained before.
     """
-    made = [
-        f"{index}-{verb}" for index, step in enumerate(recipe.steps, start=1) for verb in step if verb == "pretrain"
-    ]
+    earlier = recipe.steps[:before]
+    made = [f"{index}-{verb}" for index, step in enumerate(earlier, start=1) for verb in step if verb == "pretrain"]
 
     def named(value: Any) -> Any:
         if isinstance(value, list):
             return [named(item) for item in value]
-        name = value.get("name") if isinstance(value, Mapping) else value
-        if name != PRETRAINED:
+        if isinstance(value, Mapping):
+            return {key: named(item) for key, item in value.items()}
+        if value != PRETRAINED:
             return value
         if not made:
             raise InputError(f"no step makes the encoder {PRETRAINED!r}", where="recipe", remedy="add a pretrain step")
-        path = str(steps / made[-1] / "encoder.safetensors")
-        return {**value, "name": path} if isinstance(value, Mapping) else path
+        return str(steps / made[-1] / "encoder.safetensors")
 
-    keys = ("encoder", "encoders", "against")
-    return {key: named(value) if key in keys else value for key, value in given.items()}
+    return named(given)
 
 
 def _blocks(recipe: Recipe, steps: Sequence[Run], verdicts: Sequence[Verdict], folder: Path) -> list[dict[str, Any]]:
