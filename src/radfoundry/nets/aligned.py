@@ -31,7 +31,7 @@ PART = 16
 class Sizes:
     """Sizes of a text side: the image's pooled vector and token, the text encoder, and the common space.
 
-    local: width of the space of places and concepts, 0 where none was learned.
+    local, token: width of the space of places and concepts and of a token, 0 where none was learned.
     """
 
     pooled: int
@@ -80,8 +80,12 @@ class Aligned:
     @torch.no_grad()
     def seen(self, images: torch.Tensor) -> torch.Tensor:
         """`(N, 1, I, J, K)` prepared images to `(N, width)` of length 1."""
-        pooled = [self.encoder.encode(part).pooled for part in images.split(PART)]
-        return normalize(self.side.image(torch.cat(pooled)).float(), dim=1)
+        return self.carried(torch.cat([self.encoder.encode(part).pooled for part in images.split(PART)]))
+
+    @torch.no_grad()
+    def carried(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Pooled features `(N, P)` of the encoder to `(N, width)` of length 1."""
+        return normalize(self.side.image(pooled).float(), dim=1)
 
     @torch.no_grad()
     def said(self, texts: Sequence[str]) -> torch.Tensor:
@@ -194,7 +198,7 @@ def _described(about: dict[str, str], where: str) -> tuple[Sizes, Tokeniser]:
         values = json.loads(about["sizes"])
         sizes = Sizes(**{name: int(value) for name, value in values.items()})
         for name, value in dataclasses.asdict(sizes).items():
-            least = 0 if name == "local" else 1
+            least = 0 if name in ("local", "token") else 1
             if not least <= value <= LARGEST.get(name, LARGEST_WIDTH):
                 raise ValueError(f"{name} is {value}")
         tokeniser = from_merges(json.loads(about["merges"]))

@@ -18,6 +18,7 @@ from radfoundry.records import Estimate, InputError, Run
 
 if TYPE_CHECKING:
     from radfoundry.train.checks import Checks
+    from radfoundry.train.feeding import Data
     from radfoundry.train.learner import Learner
     from radfoundry.train.loop import Course
     from radfoundry.train.processes import Place
@@ -28,7 +29,15 @@ FREE = frozenset(
 )
 ENCODER = "encoder.safetensors"
 TOKENISER = "tokeniser.json"
-TEXT_WIDTH = 128
+
+
+class TextSize(Settings):
+    """Who reads the reports; left alone when training goes on from a checkpoint with a text side."""
+
+    width: int = Field(default=128, ge=8, description="length of a word's and a report's vector")
+    depth: int = Field(default=2, ge=1, description="layers")
+    length: int = Field(default=128, ge=8, description="tokens of a report; what is beyond is cut off")
+    tokens: int = Field(default=512, ge=300, description="different tokens on simulated reports; 1024 on a cohort's")
 
 
 class Crops(Settings):
@@ -40,6 +49,7 @@ class Crops(Settings):
     shift: int = Field(default=0, ge=0, description="voxels that simulated views of a patient may lie apart")
     protocols: list[str] | None = Field(default=None, description="sequences to draw from; seven common ones")
     lesion_rate: float = Field(default=0.5, ge=0, le=1, description="share of patients with a lesion")
+    patients: int | None = Field(default=None, ge=1, description="so many, shown again and again; else without end")
 
 
 class Config(Settings):
@@ -77,6 +87,10 @@ class Config(Settings):
     log_steps: int = Field(default=10, ge=1, description="steps between lines of the log")
     reports: bool = Field(default=False, description="write a report for every patient; align, guided … need it")
     shuffle_reports: bool = Field(default=False, description="give everybody another one's report (negative control)")
+    text: TextSize = Field(default=TextSize(), description="reports: width, depth, length, tokens of the text encoder")
+    shuffle_partners: bool = Field(default=False, description="the last view is somebody else's (negative control)")
+    gains: int = Field(default=0, ge=0, description="held-out patients asked before and after; 0 leaves it out")
+    beside: dict[str, str] = Field(default={}, description="gains: other encoders to ask, by the name to give them")
     seed: int = Field(default=0, ge=0, description="seed of weights, patients and masks")
     to: str | None = Field(default=None, description="run folder; give the same one again to go on")
 
@@ -142,9 +156,11 @@ def fingerprint(config: Config) -> str:
 
 
 def _train(config: Config, folder: Path, place: Place, progress: Callable[..., None] | None) -> tuple[Course, Checks]:
-    from radfoundry.train import loop
+    from radfoundry.train import loop, sources
 
     model, data = build(config, place)
+    if config.shuffle_partners:
+        data = dataclasses.replace(data, source=sources.Parted(data.source))
     course = loop.begin(model, loop_plan(config, place), place=place, folder=folder, settings=fingerprint(config))
     if data.tokeniser is not None and place.first:
         data.tokeniser.save(folder / TOKENISER)
@@ -155,15 +171,17 @@ def _train(config: Config, folder: Path, place: Place, progress: Callable[..., N
 def build(config: Config, place: Place) -> tuple[Learner, Data]:
     """The encoder with its objectives, and what it learns from."""
     from radfoundry.nets import embedding
-    from radfoundry.train import learner, scene
+    from radfoundry.train import feeding, learner, scene
 
     encoder = embedding.open_encoder(config.encoder)
     scene.require_trainable(encoder)
     encoder.to(place.device)
     plan = crop_plan(config, encoder.spec)
-    data = data_of(config, plan, encoder.spec, place)
-    shapes = scene.shapes_of(encoder, plan.size, views=plan.views, protocols=len(plan.protocols), **facts_of(data))
-    return learner.build(encoder, shapes, config.objectives, seed=config.seed), data
+    data = feeding.data_of(config, plan, encoder.spec, place)
+    facts = feeding.facts_of(data, config.text.width)
+    shapes = scene.shapes_of(encoder, plan.size, views=plan.views, protocols=len(plan.protocols), **facts)
+    reader = feeding.reader_of(config, data)
+    return learner.build(encoder, shapes, config.objectives, seed=config.seed, text=reader, begun=data.begun), data
 
 
 def forecast(config: Config) -> list[str]:
@@ -206,16 +224,6 @@ def held_out(config: Config, data: Data, course: Course) -> Checks:
     return made
 
 
-def facts_of(data: Data) -> dict[str, int]:
-    """How many tokens, findings and measures of quality the batches carry."""
-    from radfoundry.train import reports, sources
-
-    facts = {"quality": len(sources.QUALITY)}
-    if data.tokeniser is not None:
-        facts |= {"vocabulary": data.tokeniser.size, "text_width": TEXT_WIDTH, "findings": len(reports.FINDINGS)}
-    return facts
-
-
 def loop_plan(config: Config, place: Place) -> Any:
     """The part of the settings that the loop needs."""
     from radfoundry.train import loop
@@ -248,66 +256,24 @@ def crop_plan(config: Config, spec: Any) -> Any:
     )
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Data:
-    """What a run learns from: the source of its batches, its simulator, its cohort if any, and who reads reports."""
-
-    source: Any
-    simulated: Any
-    shelf: Any = None
-    tokeniser: Any = None
-
-
-def data_of(config: Config, plan: Any, spec: Any, place: Place) -> Data:
-    """The simulator, the cohort, or both mixed, with this process's share of every batch."""
-    from radfoundry.train import reports
-    from radfoundry.train.sources import Simulated
-
-    share, left = divmod(config.batch, place.world * config.accumulate)
-    if left or share < 1:
-        raise InputError(
-            f"{config.batch} patients cannot be shared by {place.world} processes in {config.accumulate} parts",
-            where="batch",
-            remedy=f"set batch to a multiple of {place.world * config.accumulate}",
-        )
-    device = place.device if config.workers == 0 else "cpu"
-    simulated = Simulated(plan, share, config.seed, spec.intensity, place, device, shift=config.crops.shift)
-    if config.cohort is not None:
-        return _with_cohort(config, simulated, spec)
-    if config.reports:
-        tokeniser = reports.learned_tokeniser(plan, seed=config.seed)
-        simulated = dataclasses.replace(simulated, tokeniser=tokeniser, shuffled=config.shuffle_reports)
-    return Data(simulated, simulated, tokeniser=simulated.tokeniser)
-
-
-def _with_cohort(config: Config, simulated: Any, spec: Any) -> Data:
-    from radfoundry.data import cohort as cohorts
-    from radfoundry.train import cohort_source
-
-    cohort = cohorts.open_cohort(str(config.cohort))
-    if config.split is not None:
-        cohort = cohort.part(config.split, "train")
-    tokeniser = cohort_source.reports_tokeniser(cohort) if config.reports else None
-    plan = simulated.plan
-    shelf = cohort_source.shelve(cohort, spec, crop=plan.size, protocols=plan.protocols, tokeniser=tokeniser)
-    simulated = dataclasses.replace(simulated, tokeniser=tokeniser)
-    real = cohort_source.FromCohort(shelf, simulated.size, plan.views, config.seed, simulated.place)
-    source = real if config.simulated == 0 else cohort_source.Mixed(simulated, real, config.simulated, config.seed)
-    return Data(source, simulated, shelf, tokeniser)
-
-
 def _finish(config: Config, folder: Path, course: Course, checks: Checks) -> Run:
     """The slow average as the result, its log, a report's content and a record of the run."""
+    from radfoundry.nets import aligned
     from radfoundry.train import state
 
     weights = {name: _whole(value) for name, value in (checks.best_weights or course.trained.average.weights).items()}
+    side = state.text_side_of(course.learner)
     if not course.place.first:
         return Run(str(folder), "pretrain", {}, config.seed)
     writer = runs.RunWriter(folder=folder)
     state.save_encoder(config.encoder, course.learner.encoder, weights, folder / ENCODER)
+    if side is not None and checks.tokeniser is not None:
+        aligned.save(side, checks.tokeniser, folder / aligned.FILE)
     writer.metrics["steps"] = Estimate(course.at.step, course.at.step, course.at.step, note="a count, exact")
     for name, value in (course.history[-1]["terms"] if course.history else {}).items():
         writer.metrics[f"last-{name}"] = Estimate(value, method="mean of the last steps", note="one run, one seed")
+    if config.gains:
+        writer.metrics.update(gained(config, folder))
     if checks.history:
         last = {name: value for name, value in checks.history[-1].items() if isinstance(value, Estimate)}
         writer.metrics.update({f"probe-{name}": value for name, value in last.items()})
@@ -323,6 +289,22 @@ def _finish(config: Config, folder: Path, course: Course, checks: Checks) -> Run
     _write_blocks(config, folder, course, checks)
     writer.unstable |= {"log.jsonl", "checks.jsonl", "state.safetensors", "blocks.json", "losses.png", "probes.png"}
     return runs.finish(writer, "pretrain", config.model_dump(mode="json", exclude={"to"}), seed=config.seed)
+
+
+def gained(config: Config, folder: Path) -> dict[str, Estimate]:
+    """The encoder as it began, as it is saved, and those beside it, on simulated patients that no training shows."""
+    from radfoundry.nets import checkpoint, embedding
+    from radfoundry.train import gains
+    from radfoundry.train.checks import HELD_OUT_SEED
+    from radfoundry.train.processes import Place
+    from radfoundry.train.sources import Simulated
+
+    encoders = {"pretrain": checkpoint.load(folder / ENCODER), "start": embedding.open_encoder(config.encoder)}
+    encoders |= {name: embedding.open_encoder(Component(name=known)) for name, known in config.beside.items()}
+    spec = encoders["pretrain"].spec
+    plan = dataclasses.replace(crop_plan(config, spec), views=max(2, config.crops.views))
+    source = Simulated(plan, 8, config.seed + HELD_OUT_SEED, spec.intensity, Place())
+    return gains.measured([source.batch(step) for step in range(-(-config.gains // 8))], encoders)
 
 
 def _write_blocks(config: Config, folder: Path, course: Course, checks: Checks) -> None:

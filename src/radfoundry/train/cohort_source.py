@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +214,17 @@ def reports_tokeniser(cohort: Cohort, *, size: int = 1024) -> Tokeniser:
     if not texts:
         raise InputError("this cohort has no reports", where=cohort.path or "cohort", remedy="set reports=false")
     return tokens.train(texts, size=size)
+
+
+def shuffled(shelf: Shelf, *, seed: int) -> Shelf:
+    """The shelf with every exam's report given to another exam: a negative control. Refuses fewer than two reports."""
+    if shelf.words is None or len(shelf.words) < 2:
+        raise InputError("there are no reports to shuffle", where="shuffle_reports", remedy="set reports=true")
+    order = np.random.default_rng(seed).permutation(len(shelf.words))
+    # Everybody gets the report of the next in a random order, so that nobody keeps their own.
+    dealt = np.empty_like(shelf.words)
+    dealt[order] = shelf.words[np.roll(order, 1)]
+    return replace(shelf, words=dealt)
 
 
 def _words(cases: Sequence[Case], tokeniser: Tokeniser | None, length: int) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -65,9 +66,13 @@ class Learner(nn.Module):
                 update(self.encoder, progress)
 
 
-def build(encoder: Any, shapes: Shapes, components: Sequence[Component], *, seed: int) -> Learner:
+def build(
+    encoder: Any, shapes: Shapes, components: Sequence[Component], *, seed: int, text: Any = None, begun: Any = None
+) -> Learner:
     """A learner from settings such as `{name: masked, weight: 2, mask_ratio: 0.6}`; heads are drawn from the seed.
 
+    text: who reads the reports, a small text encoder if left out; begun: a text side (`nets.aligned.TextSide`) to go
+    on from, with its text encoder and whichever of its projections the objectives have too.
     The same objective may be given twice with different options. Refuses unknown names and options, and weights
     that are not positive.
     """
@@ -92,7 +97,25 @@ def build(encoder: Any, shapes: Shapes, components: Sequence[Component], *, seed
         if attach is not None:
             attach(encoder)
     reads = any("words" in objective.needs for objective in objectives.values())  # ty: ignore[unsupported-operator]
-    text = readers.small(vocabulary=shapes.vocabulary, width=shapes.text_width, seed=seed) if reads else None
-    learner = Learner(encoder, objectives, weights, seed, text=text)
+    if reads and text is None:
+        text = readers.small(vocabulary=shapes.vocabulary, width=shapes.text_width, seed=seed)
+    learner = Learner(encoder, objectives, weights, seed, text=text if reads else None)
+    if reads and begun is not None:
+        go_on(learner, begun)
     learner.encoder.requires_grad_(True)
     return learner.train()
+
+
+def go_on(learner: Learner, begun: Any) -> None:
+    """Put what a text side has learned where the learner has a part of the same name and size."""
+    learner.text = copy.deepcopy(begun.text).requires_grad_(True)
+    for objective in learner.objectives.values():
+        for name in ("image", "report", "patch", "word"):
+            there, known = getattr(objective, name, None), getattr(begun, name, None)
+            if isinstance(there, nn.Module) and isinstance(known, nn.Module) and sizes(there) == sizes(known):
+                there.load_state_dict(known.state_dict())
+
+
+def sizes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shape of every weight by name."""
+    return {name: tuple(value.shape) for name, value in module.state_dict().items()}

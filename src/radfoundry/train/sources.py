@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from radfoundry.records import InputError
 from radfoundry.simulate import stream
 from radfoundry.text.tokens import Tokeniser
 from radfoundry.train import draws, reports
@@ -52,14 +53,17 @@ class Simulated:
 
     def batch(self, step: int) -> Batch:
         """`size` patients of this process."""
-        cases = shared_cases(step, self.size, self.place)
+        return replace(self.made(shared_cases(step, self.size, self.place)), step=step)
+
+    def made(self, cases: list[int]) -> Batch:
+        """The patients of these numbers."""
         block = replace(self.plan, size=self.plan.size + self.shift)
         drawn = [stream.draw_crop(block, seed=self.seed, case=case) for case in cases]
         made = self.shifted(stream.batch(drawn, block, cases=cases, device=self.device))
         facts = self.reports(drawn, cases) if self.tokeniser is not None else {}
         quality = torch.stack([quality_of(draw) for draw in drawn]).to(self.device)
         images = scaled(made.images.flatten(0, 1), self.intensity).reshape(made.images.shape)
-        return replace(made, images=images, step=step, quality=quality, **facts)
+        return replace(made, images=images, quality=quality, **facts)
 
     def shifted(self, made: stream.CropBatch) -> Batch:
         """Each view's own box of the rendered block, with the place of its middle."""
@@ -109,6 +113,31 @@ class Simulated:
             for name in ("words", "findings", "concepts")
         }
         return {**stacked, "study": torch.tensor(cases, device=self.device)}
+
+
+@dataclass(frozen=True)
+class Parted:
+    """Another source's batches with the last view of every patient given to the next one: a negative control.
+
+    What is known of that view moves with it, so that only the bond between the views of a patient is cut.
+    """
+
+    source: Source
+
+    def batch(self, step: int) -> Batch:
+        """The batch of the other source, its last views dealt out anew."""
+        made = self.source.batch(step)
+        if made.views < 2 or len(made) < 2:
+            raise InputError(
+                "partners need two views and two patients a batch", where="shuffle_partners", remedy="set crops.views=2"
+            )
+        names = ("images", "protocol", "settings", "centre_mm", "shift", "quality")
+        moved = {}
+        for name in names:
+            value = getattr(made, name)
+            if value is not None:
+                moved[name] = torch.cat([value[:, :-1], value[:, -1:].roll(1, dims=0)], dim=1)
+        return replace(made, **moved)
 
 
 def quality_of(draw: stream.CropDraw) -> torch.Tensor:

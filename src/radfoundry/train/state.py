@@ -13,9 +13,10 @@ from torch import nn
 
 from radfoundry import runs
 from radfoundry.config import Component
-from radfoundry.nets import checkpoint, embedding, weight_files
+from radfoundry.nets import aligned, checkpoint, embedding, weight_files
 from radfoundry.records import InputError
 from radfoundry.train.learner import Learner
+from radfoundry.train.objectives.align import Align, Concepts
 from radfoundry.train.optimiser import SlowAverage
 
 FORMAT = "1"
@@ -135,3 +136,32 @@ def save_encoder(component: Component, encoder: Any, weights: dict[str, torch.Te
         name, options = known["builder"], json.loads(known["options"])
     path.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(fresh.eval(), path, builder=name, options=options)
+
+
+def text_side_of(learner: Learner) -> aligned.TextSide | None:
+    """A copy of the text encoder with the projections of `align`, and of `concepts` if it was learned too."""
+    parts = list(learner.objectives.values())
+    pair: Any = next((part for part in parts if isinstance(part, Align)), None)
+    if pair is None or learner.text is None:
+        return None
+    local: Any = next((part for part in parts if isinstance(part, Concepts)), None)
+    text: Any = learner.text
+    side = aligned.TextSide(
+        aligned.Sizes(
+            pooled=pair.image[1].in_features,
+            token=0 if local is None else local.patch[1].in_features,
+            vocabulary=text.vocabulary,
+            text_width=text.width,
+            depth=len(text.blocks),
+            length=text.length,
+            width=pair.image[-1].out_features,
+            local=0 if local is None else local.patch[-1].out_features,
+        )
+    )
+    sources = {"text": text, "image": pair.image, "report": pair.report}
+    if local is not None:
+        sources |= {"patch": local.patch, "word": local.word}
+    for name, source in sources.items():
+        weights = {key: whole(value.detach()).float().cpu() for key, value in source.state_dict().items()}
+        getattr(side, name).load_state_dict(weights)
+    return side.eval()

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from radfoundry.losses.contrastive import info_nce, region_concepts, sigmoid_pairs
+from radfoundry.nets.aligned import projection
 from radfoundry.records import InputError
 from radfoundry.train.objectives.supervised import each_view
 from radfoundry.train.processes import gather
-from radfoundry.train.scene import Scene, Shapes, Terms, perceptron
+from radfoundry.train.scene import Scene, Shapes, Terms
 
 LARGEST_SCALE = 100.0
 
@@ -26,8 +27,8 @@ class Align(nn.Module):
         self.by, self.same_findings = by, same_findings
         if same_findings:
             self.needs = (*self.needs, "findings")
-        self.image = perceptron(shapes.pooled, 2 * width, width)
-        self.report = perceptron(shapes.text_width, 2 * width, width)
+        self.image = projection(shapes.pooled, width)
+        self.report = projection(shapes.text_width, width)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.bias = nn.Parameter(torch.tensor(-10.0)) if by == "sigmoid" else None
 
@@ -72,8 +73,8 @@ class Concepts(nn.Module):
     def __init__(self, shapes: Shapes, *, width: int, as_released: bool) -> None:
         super().__init__()
         self.as_released = as_released
-        self.patch = perceptron(shapes.width, 2 * width, width)
-        self.word = perceptron(shapes.text_width, 2 * width, width)
+        self.patch = projection(shapes.width, width)
+        self.word = projection(shapes.text_width, width)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.bias = nn.Parameter(torch.tensor(-10.0))
 
