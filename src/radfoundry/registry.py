@@ -15,6 +15,8 @@ ENCODERS = {
     "radfoundry-mri": "radfoundry.nets.bundled:build",
     "vit3d-tiny": "radfoundry.nets.vit:tiny",
     "vit3d-small": "radfoundry.nets.vit:small",
+    "vit3d-base": "radfoundry.nets.vit:middle",
+    "vit3d-large": "radfoundry.nets.vit:large",
     "vit2d-tiny": "radfoundry.nets.vit:tiny_2d",
     "conv3d-tiny": "radfoundry.nets.conv:tiny",
     "conv3d-small": "radfoundry.nets.conv:small",
@@ -48,6 +50,9 @@ TASKS = {
     "age": "radfoundry.tasks.questions:age",
     "classify": "radfoundry.tasks.questions:classify",
     "regress": "radfoundry.tasks.questions:regress",
+    "retrieve": "radfoundry.tasks.retrieval:build",
+    "zero-shot": "radfoundry.tasks.zero_shot:build",
+    "point": "radfoundry.tasks.pointing:build",
 }
 INTENSITY_RULES = {
     "none": "radfoundry.data.intensity:unchanged",

@@ -30,6 +30,8 @@ OPTIONS = {
     "hf-dinov2": {"untrained": {"sizes": TINY_HF}},
     "hf-clip": {"untrained": {"sizes": {**TINY_HF, "projection_dim": 16}}},
     "hf-siglip": {"untrained": {"sizes": TINY_HF}},
+    "vit3d-base": {"depth": 1},
+    "vit3d-large": {"depth": 1},
     "medicalnet": {"untrained": {"width": 4}, "side": 32},
     "fmcib": {"untrained": {"width": 4, "bottleneck": True, "shortcut_bias": True}},
     "monai-resnet": {"untrained": {"width": 4, "projected": False}, "side": 32},

@@ -158,3 +158,15 @@ def test_pictures_of_any_size_are_embedded_whole(name, tmp_path):
     table = embedding.embed(cohort_here, encoder)
     assert len(table.series) == 2 and not np.allclose(*table.vectors, atol=1e-3)
     assert np.array_equal(embedding.embed(cohort_here, encoder).vectors, table.vectors)
+
+
+def test_an_encoder_that_reads_the_header_answers_anew_when_the_header_changes(tmp_path):
+    encoder, plain = vit.tiny(acquisition=True), vit.tiny()
+    whole = cohort(range(2), tmp_path)
+    (case, other) = whole.cases
+    told = replace(case.series[0], acquisition=replace(case.series[0].acquisition, echo_time_ms=123.0))
+    changed = replace(whole, cases=(replace(case, series=(told,)), other))
+    before, after = (embedding.embed(one, encoder).vectors for one in (whole, changed))
+    assert not np.allclose(before[0], after[0], atol=1e-4) and np.array_equal(before[1], after[1])
+    blind = [embedding.embed(one, plain).vectors for one in (whole, changed)]
+    assert np.array_equal(*blind)

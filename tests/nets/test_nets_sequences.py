@@ -5,8 +5,12 @@ import math
 import pytest
 import torch
 
-from radfoundry.nets import acquisition, conv, sequences
+from radfoundry.nets import acquisition, conv, sequences, vit
 from radfoundry.records import Acquisition, EncoderSpec, InputError
+from radfoundry.simulate import stream
+from radfoundry.train.processes import Place
+from radfoundry.train.scene import Scene
+from radfoundry.train.sources import Simulated
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +92,30 @@ def test_near_values_have_near_tokens():
     values[:, 1] = torch.tensor([90.0, 91.0, 20.0])
     made = tokens(values, torch.full((3, len(acquisition.CATEGORIES)), -1))[:, 1]
     assert (made[0] - made[1]).norm() < 0.2 * (made[0] - made[2]).norm()
+
+
+def test_an_encoder_reads_the_header_or_does_without():
+    encoder = vit.tiny(acquisition=True)
+    images = torch.rand(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    header = acquisition.stated([Acquisition(echo_time_ms=90.0), Acquisition()])
+    with torch.no_grad():
+        blind, seen = encoder.encode(images), encoder.encode(images, acquisition=header)
+    assert blind.tokens.shape == seen.tokens.shape, "header tokens are read, not given back"
+    assert not torch.allclose(blind.pooled[0], seen.pooled[0], atol=1e-4)
+    torch.testing.assert_close(blind.pooled[1], seen.pooled[1])  # an empty header is an unknown one
+    with pytest.raises(InputError, match="reads no header values"):
+        vit.tiny().encode(images, acquisition=header)
+
+
+def test_a_scene_states_the_settings_of_each_image_or_leaves_them_out():
+    plan = stream.CropPlan(size=16, spacing_mm=(5.0, 5.0), views=2, protocols=("T1w", "FLAIR"), lesion_rate=0.0)
+    batch = Simulated(plan, 16, 0, "zscore", Place()).batch(0)
+    numbers, categories = Scene(batch, vit.tiny(acquisition=True), seed=0).header
+    echo = numbers[:, list(acquisition.NUMBERS).index("echo_time_ms")]
+    assert (categories == -1).all() and 0.2 < float(echo.isnan().float().mean()) < 0.8
+    true = batch.settings.flatten(0, 1)[:, 1].exp()
+    torch.testing.assert_close(echo[echo.isfinite()], true[echo.isfinite()])
+    inversion = numbers[:, list(acquisition.NUMBERS).index("inversion_time_ms")].reshape(-1, 2)
+    spin_echo = batch.protocol == 0
+    assert inversion[spin_echo].isnan().all(), "a T1-weighted spin echo has no inversion"
+    assert inversion[~spin_echo].isfinite().any()

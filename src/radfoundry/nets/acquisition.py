@@ -73,6 +73,12 @@ def stated(acquisitions: Sequence[Acquisition]) -> tuple[torch.Tensor, torch.Ten
     return torch.tensor(numbers, dtype=torch.float32), torch.tensor(categories, dtype=torch.long)
 
 
+def nothing_stated(rows: int, device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
+    """The numbers and categories of so many headers of which nothing is known."""
+    numbers = torch.full((rows, len(NUMBERS)), math.nan, device=device)
+    return numbers, torch.full((rows, len(CATEGORIES)), -1, device=device)
+
+
 def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 

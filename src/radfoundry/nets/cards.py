@@ -32,6 +32,8 @@ CARDS = (
     ),
     Card("vit3d-tiny", "own 3D token encoder", "volumes of 64³ voxels of 3 mm"),
     Card("vit3d-small", "own 3D token encoder", "volumes of 96³ voxels of 2 mm"),
+    Card("vit3d-base", "own 3D token encoder, as wide and deep as ViT-B", "volumes of 96³ voxels of 2 mm"),
+    Card("vit3d-large", "own 3D token encoder, as wide and deep as ViT-L", "volumes of 128³ voxels of 1.5 mm"),
     Card("vit2d-tiny", "own token encoder for pictures", "pictures of 128 x 128"),
     Card("conv3d-tiny", "own 3D residual convolutional encoder", "volumes of 64³ voxels of 3 mm"),
     Card("conv3d-small", "own 3D residual convolutional encoder", "volumes of 96³ voxels of 2 mm"),

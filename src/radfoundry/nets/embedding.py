@@ -97,21 +97,38 @@ def embed(
     mark = checkpoint.fingerprint(encoder)
     cache = _Cache(cohort.path, f"{encoder.spec.name}-{runs.digest([mark, plan.fingerprint])}")
     series, refused = _fitting(cohort, encoder.spec)
+    reads_header = getattr(encoder, "acquisition", None) is not None
     known = cache.read()
-    missing = [item for item in series if item.content not in known]
+    missing = [item for item in series if _key(item, reads_header) not in known]
     done = len(series) - len(missing)
     for group in _groups(missing, batch):
         images = np.stack([_image(item, plan, encoder.spec, cohort.path) for item in group])
         with torch.no_grad():
-            vectors = encoder.encode(torch.from_numpy(images)).pooled.float().cpu().numpy()
-        known.update(zip((item.content for item in group), vectors, strict=True))
-        cache.add(group, vectors)
+            header = _header(group) if reads_header else {}
+            vectors = encoder.encode(torch.from_numpy(images), **header).pooled.float().cpu().numpy()
+        keys = [_key(item, reads_header) for item in group]
+        known.update(zip(keys, vectors, strict=True))
+        cache.add(keys, vectors)
         done += len(group)
         if progress:
             progress(f"embed {encoder.spec.name}", done, len(series))
     cache.flush()
-    vectors = np.stack([known[item.content] for item in series]) if series else np.zeros((0, 0), np.float32)
+    rows = [known[_key(item, reads_header)] for item in series]
+    vectors = np.stack(rows) if rows else np.zeros((0, 0), np.float32)
     return Embeddings(tuple(series), vectors, encoder.spec.name, mark, plan.fingerprint, tuple(refused))
+
+
+def _key(series: Series, reads_header: bool) -> str:
+    """What decides a series' features: its pixels, and its header where the encoder reads it."""
+    if not reads_header:
+        return series.content
+    return runs.digest([series.content, dataclasses.asdict(series.acquisition)])
+
+
+def _header(group: Sequence[Series]) -> dict[str, Any]:
+    from radfoundry.nets.acquisition import stated
+
+    return {"acquisition": stated([series.acquisition for series in group])}
 
 
 def _fitting(cohort: Cohort, spec: EncoderSpec) -> tuple[list[Series], list[tuple[str, str]]]:
@@ -186,8 +203,8 @@ class _Cache:
             found.update(zip(table["content"], vectors, strict=True))
         return found
 
-    def add(self, series: Sequence[Series], vectors: np.ndarray) -> None:
-        self.waiting += list(zip((item.content for item in series), vectors, strict=True))
+    def add(self, keys: Sequence[str], vectors: np.ndarray) -> None:
+        self.waiting += list(zip(keys, vectors, strict=True))
         if len(self.waiting) >= PART_ROWS:
             self.flush()
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from radfoundry.nets.acquisition import AcquisitionTokens, nothing_stated
 from radfoundry.nets.intensity import STATISTICS, first_order
 from radfoundry.records import EncoderSpec, Features, InputError
 
@@ -39,10 +40,13 @@ class TokenEncoder(nn.Module):
 
     One more token carries the image's first-order statistics, so that overall brightness (the sequence, the
     share of fluid) is not lost to normalisation. The pooled vector is the mean and the maximum over places,
-    for what is everywhere and for what is at one place, followed by that token.
+    for what is everywhere and for what is at one place, followed by that token. With `acquisition` the header's
+    values are tokens beside the places, each of which may be unknown; they are read and not given back.
     """
 
-    def __init__(self, spec: EncoderSpec, *, depth: int, heads: int, patch: tuple[int, int, int]) -> None:
+    def __init__(
+        self, spec: EncoderSpec, *, depth: int, heads: int, patch: tuple[int, int, int], acquisition: bool = False
+    ) -> None:
         super().__init__()
         self.spec = spec
         self.patch = patch
@@ -51,9 +55,19 @@ class TokenEncoder(nn.Module):
         self.blocks = nn.ModuleList(Attention(spec.width, heads) for _ in range(depth))
         self.missing = nn.Parameter(torch.zeros(spec.channels))
         self.statistics = nn.Linear(spec.channels * STATISTICS, spec.width)
+        self.acquisition = AcquisitionTokens(spec.width) if acquisition else None
 
-    def encode(self, x: torch.Tensor, present: torch.Tensor | None = None) -> Features:
-        """x: (batch, channels, I, J, K); present: (batch, channels), False where a sequence is missing."""
+    def encode(
+        self,
+        x: torch.Tensor,
+        present: torch.Tensor | None = None,
+        acquisition: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> Features:
+        """x: (batch, channels, I, J, K); present: (batch, channels), False where a sequence is missing.
+
+        acquisition: numbers and categories of `nets.acquisition.stated`; left out, nothing is known of the header.
+        Refused where the encoder was built without acquisition tokens.
+        """
         if x.ndim != 5 or x.shape[1] != self.spec.channels:
             raise InputError(
                 f"{self.spec.name} expects (batch, {self.spec.channels}, I, J, K), got {tuple(x.shape)}",
@@ -69,16 +83,35 @@ class TokenEncoder(nn.Module):
         grid = (int(places.shape[2]), int(places.shape[3]), int(places.shape[4]))
         tokens = places.flatten(2).transpose(1, 2)
         tokens = tokens + self.positions(grid, tokens)
+        count = tokens.shape[1]
         tokens = torch.cat([self.statistics(statistics_of(image)).unsqueeze(1), tokens], dim=1)
+        tokens = torch.cat([tokens, *self.header(acquisition, tokens)], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
-        overall, tokens = tokens[:, 0], tokens[:, 1:]
+        overall, tokens = tokens[:, 0], tokens[:, 1 : count + 1]
         pooled = torch.cat([tokens.mean(dim=1), tokens.amax(dim=1), overall], dim=1)
         return Features(pooled=pooled, tokens=tokens, grid=grid)
 
     def forward(self, x: torch.Tensor, present: torch.Tensor | None = None) -> Features:
         """The same as `encode`."""
         return self.encode(x, present)
+
+    def header(
+        self, acquisition: tuple[torch.Tensor, torch.Tensor] | None, like: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """The header's tokens, or nothing where the encoder reads none."""
+        if self.acquisition is None:
+            if acquisition is not None:
+                raise InputError(
+                    f"{self.spec.name} reads no header values",
+                    remedy="build it with acquisition=true",
+                    finding="header",
+                )
+            return ()
+        if acquisition is None:
+            acquisition = nothing_stated(len(like), like.device)
+        numbers, categories = (part.to(like.device) for part in acquisition)
+        return (self.acquisition(numbers, categories).to(like.dtype),)
 
     def positions(self, grid: tuple[int, int, int], like: torch.Tensor) -> torch.Tensor:
         """Sines and cosines of each place's distance in mm from the image centre: (1, places, width).
@@ -144,18 +177,18 @@ def pad_to_multiple(x: torch.Tensor, patch: tuple[int, int, int]) -> torch.Tenso
 
 
 def create(
-    name: str,
-    *,
-    width: int,
-    depth: int,
     spec: EncoderSpec,
+    *,
+    depth: int,
     patch: tuple[int, int, int],
     seed: int,
+    acquisition: bool = False,
 ) -> TokenEncoder:
     """An encoder with fresh weights drawn from `seed`, leaving torch's own random state untouched."""
+    heads = max(1, spec.width // (32 if spec.width < 768 else 64))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = TokenEncoder(spec, depth=depth, heads=max(1, width // 32), patch=patch)
+        encoder = TokenEncoder(spec, depth=depth, heads=heads, patch=patch, acquisition=acquisition)
     encoder.requires_grad_(True)
     return encoder.eval()
 
@@ -176,23 +209,37 @@ def _spec(name: str, *, width: int, channels: int, shape: tuple[int, int, int], 
     )
 
 
-def tiny(*, channels: int = 1, seed: int = 0, spacing_mm: float = 3.0) -> TokenEncoder:
+def tiny(*, channels: int = 1, seed: int = 0, spacing_mm: float = 3.0, acquisition: bool = False) -> TokenEncoder:
     """About 0.7 million weights; 64³ voxels of 3 mm in, 512 places of 24 mm out; runs on a laptop.
+
+    With `acquisition` it also reads the header's values, each of which may be unknown.
 
     >>> tiny().encode(torch.zeros(1, 1, 64, 64, 64)).pooled.shape
     torch.Size([1, 288])
     """
     spec = _spec("vit3d-tiny", width=96, channels=channels, shape=(64, 64, 64), spacing_mm=spacing_mm)
-    return create(spec.name, width=96, depth=4, spec=spec, patch=(8, 8, 8), seed=seed)
+    return create(spec, depth=4, patch=(8, 8, 8), seed=seed, acquisition=acquisition)
 
 
-def small(*, channels: int = 1, seed: int = 0, spacing_mm: float = 2.0) -> TokenEncoder:
+def small(*, channels: int = 1, seed: int = 0, spacing_mm: float = 2.0, acquisition: bool = False) -> TokenEncoder:
     """About 22 million weights; 96³ voxels of 2 mm in, 1728 places of 16 mm out."""
     spec = _spec("vit3d-small", width=384, channels=channels, shape=(96, 96, 96), spacing_mm=spacing_mm)
-    return create(spec.name, width=384, depth=12, spec=spec, patch=(8, 8, 8), seed=seed)
+    return create(spec, depth=12, patch=(8, 8, 8), seed=seed, acquisition=acquisition)
+
+
+def middle(*, depth: int = 12, seed: int = 0, spacing_mm: float = 2.0, acquisition: bool = False) -> TokenEncoder:
+    """`vit3d-base`: about 90 million weights, the width and depth of ViT-B; for a GPU."""
+    spec = _spec("vit3d-base", width=768, channels=1, shape=(96, 96, 96), spacing_mm=spacing_mm)
+    return create(spec, depth=depth, patch=(8, 8, 8), seed=seed, acquisition=acquisition)
+
+
+def large(*, depth: int = 24, seed: int = 0, spacing_mm: float = 1.5, acquisition: bool = False) -> TokenEncoder:
+    """`vit3d-large`: about 310 million weights, wide and deep as ViT-L; 128³ voxels of 1.5 mm; for several GPUs."""
+    spec = _spec("vit3d-large", width=1024, channels=1, shape=(128, 128, 128), spacing_mm=spacing_mm)
+    return create(spec, depth=depth, patch=(8, 8, 8), seed=seed, acquisition=acquisition)
 
 
 def tiny_2d(*, channels: int = 1, seed: int = 0) -> TokenEncoder:
     """The 2D sibling of `tiny`: pictures of 128 x 128 in, 256 places out, whatever the pixel size."""
     spec = _spec("vit2d-tiny", width=96, channels=channels, shape=(128, 128, 1), spacing_mm=1.0)
-    return create(spec.name, width=96, depth=4, spec=spec, patch=(8, 8, 1), seed=seed)
+    return create(spec, depth=4, patch=(8, 8, 1), seed=seed)

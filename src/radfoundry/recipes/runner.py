@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -21,6 +22,7 @@ Progress = Callable[[str, int, int], None]
 SUFFIX = ".yaml"
 PRETRAINED = "pretrained"  # as the name of an encoder: what the recipe's own pretraining step made
 HERE = "here"  # as the cohort of a pretraining step: the recipe's own
+SIMULATED = "simulated"  # as the cohort of a benchmark: unseen studies that are made on the way
 
 
 class Source(Settings):
@@ -93,8 +95,8 @@ def step_config(verb: str, given: Mapping[str, Any], recipe: Recipe, **fixed: An
     """The stage's own Config for one step: the shared settings it knows, then the step's, then what the runner sets."""
     stage = registry.resolve("stages", verb)
     known = stage.Config.model_fields
-    if verb == "pretrain" and given.get("cohort") != HERE:
-        fixed.pop("cohort", None)  # it learns from simulated patients that nobody else sees
+    if (verb == "pretrain" and given.get("cohort") != HERE) or given.get("cohort") == SIMULATED:
+        fixed.pop("cohort", None)  # simulated patients that nobody else sees
     shared = {key: value for key, value in recipe.settings.items() if key in known}
     fixed = {"seed": recipe.seed, **fixed}
     values = {**shared, **given, **{key: value for key, value in fixed.items() if key in known}}
@@ -123,10 +125,11 @@ def plan(recipe: Recipe) -> list[str]:
 
 
 def needs_cohort(recipe: Recipe) -> bool:
-    """Whether any step asks patients of a cohort; pretraining makes its own as it goes."""
+    """Whether any step asks patients of a cohort; pretraining and unseen simulated studies make their own."""
     given = recipe.cohort.simulate is not None or recipe.cohort.path is not None
     steps = [(verb, asked) for step in recipe.steps for verb, asked in step.items()]
-    return given or any(verb != "pretrain" or asked.get("cohort") == HERE for verb, asked in steps)
+    known = [(verb, asked.get("cohort")) for verb, asked in steps]
+    return given or any(where == HERE or (verb != "pretrain" and where != SIMULATED) for verb, where in known)
 
 
 def _described(choice: CohortChoice) -> str:
@@ -222,45 +225,48 @@ def _run_steps(
 
     `broken` is the setting of a control: it runs the steps that know it, and those that take what such a step made.
     """
-    done, made = [], folder.parent / "steps"
+    done: list[Run] = []
+    whole = folder.parent / "steps"
     for index, step in enumerate(recipe.steps):
         for verb, given in step.items():
             stage = registry.resolve("stages", verb)
-            breakable = broken in stage.Config.model_fields
-            taken = made == folder and with_pretrained(given, recipe, folder, before=index) != given
+            asked = with_pretrained(given, recipe, folder, whole, before=index)
+            breakable = broken in stage.Config.model_fields and (broken != "shuffle_reports" or given.get("reports"))
+            taken = asked != with_pretrained(given, recipe, whole, before=index)
             if broken and not breakable and not taken:
                 continue
-            if verb == "pretrain":
-                made = folder
             place = folder / f"{index + 1}-{verb}"
             fixed = {broken: True} if broken and breakable else {}
-            asked = with_pretrained(given, recipe, made, before=index)
             config = step_config(verb, asked, recipe, cohort=cohort, to=str(place), **fixed)
             done.append(runs.read(place) if place.exists() else stage.run(config, progress=progress))
     return done
 
 
 def with_pretrained(
-    given: Mapping[str, Any], recipe: Recipe, steps: Path, *, before: int | None = None
+    given: Mapping[str, Any], recipe: Recipe, *folders: Path, before: int | None = None
 ) -> dict[str, Any]:
     """A step's settings with `pretrained` replaced by the file that the last pretraining step before it wrote.
 
-    It may stand wherever an encoder may: as encoder, among encoders, beside, or as an objective's teacher. Refuses
-    the name where nothing was pretrained before.
+    `pretrained-2` is the second pretraining step's. Either may stand wherever an encoder may: as encoder, among
+    encoders, beside, or as an objective's teacher. The file is in the first of the folders that has it, else in the
+    last. Refuses the names where nothing, or not so often, was pretrained before.
     """
     earlier = recipe.steps[:before]
     made = [f"{index}-{verb}" for index, step in enumerate(earlier, start=1) for verb in step if verb == "pretrain"]
+    by_name = {PRETRAINED: made[-1]} if made else {}
+    by_name |= {f"{PRETRAINED}-{number}": place for number, place in enumerate(made, start=1)}
 
     def named(value: Any) -> Any:
         if isinstance(value, list):
             return [named(item) for item in value]
         if isinstance(value, Mapping):
             return {key: named(item) for key, item in value.items()}
-        if value != PRETRAINED:
+        if not isinstance(value, str) or not re.fullmatch(rf"{PRETRAINED}(-\d+)?", value):
             return value
-        if not made:
-            raise InputError(f"no step makes the encoder {PRETRAINED!r}", where="recipe", remedy="add a pretrain step")
-        return str(steps / made[-1] / "encoder.safetensors")
+        if value not in by_name:
+            raise InputError(f"no step makes the encoder {value!r}", where="recipe", remedy="add a pretrain step")
+        place = next((folder for folder in folders if (folder / by_name[value]).exists()), folders[-1])
+        return str(place / by_name[value] / "encoder.safetensors")
 
     return named(given)
 

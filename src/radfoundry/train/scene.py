@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,12 +10,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from radfoundry.nets.acquisition import NUMBERS, nothing_stated
 from radfoundry.records import Features, InputError
 from radfoundry.train import draws
 from radfoundry.train.batches import Batch
 from radfoundry.train.views import seen_from
 
 Terms = dict[str, torch.Tensor]
+# The header fields behind `Batch.settings`, in its order; the first three are logarithms there.
+SETTINGS_FIELDS = ("repetition_time_ms", "echo_time_ms", "inversion_time_ms", "flip_angle_deg", "field_strength_t")
+HEADER_LEFT_OUT = 0.5
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,25 @@ class Scene:
     @cached_property
     def clean(self) -> Features:
         """The features of the images as they are, computed once for all objectives."""
-        return self.encoder.encode(self.images)
+        if getattr(self.encoder, "acquisition", None) is None:
+            return self.encoder.encode(self.images)
+        return self.encoder.encode(self.images, acquisition=self.header)
+
+    @cached_property
+    def header(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Numbers and categories of the sequences' settings, each left out in half of the images.
+
+        So the encoder learns to do without any of them; what the objectives encode themselves has no header at all.
+        """
+        numbers, categories = nothing_stated(len(self.row), self.images.device)
+        if self.batch.settings is None:
+            return numbers, categories
+        settings = self.batch.settings.flatten(0, 1)
+        stated = torch.cat([settings[:, :3].exp(), settings[:, 3:]], dim=1)
+        kept = (settings != 0) & (self.uniform(settings.shape[1], "header") > HEADER_LEFT_OUT)
+        columns = [list(NUMBERS).index(name) for name in SETTINGS_FIELDS]
+        numbers[:, columns] = torch.where(kept, stated, math.nan).to(numbers)
+        return numbers, categories
 
     @cached_property
     def reading(self) -> Features:
