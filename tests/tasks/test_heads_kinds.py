@@ -49,7 +49,7 @@ def test_forest_equals_scikit_learn(data, kind):
 
 
 def test_a_class_that_was_never_seen_never_wins(data):
-    scaled, quantity, _ = data
+    _scaled, quantity, _ = data
     answers = np.where(quantity > 0, 2, 0)
     for name in ("boosting", "svm"):
         found = ask(name, "multiclass", 10, data, answers, classes=3)
@@ -109,7 +109,7 @@ def test_discordance_agrees_with_the_concordance_index():
 
 
 def test_many_findings_are_answered_one_by_one(data):
-    scaled, quantity, new = data
+    _scaled, quantity, _new = data
     answers = np.column_stack([quantity > 0, quantity > 1, np.zeros(70)]).astype(int)
     found = ask("logistic", "multilabel", 1.0, data, answers)
     alone = ask("logistic", "binary", 1.0, data, answers[:, 0])

@@ -5,7 +5,7 @@ import pytest
 
 from radfoundry.nets.embedding import Embeddings
 from radfoundry.records import Acquisition, Case, Cohort, InputError, Series
-from radfoundry.tasks import heads, measure, probe, questions
+from radfoundry.tasks import fitted_files, heads, measure, probe, questions
 
 
 def make(patients=40, *, seed=0, signal=2.0, visits=2):
@@ -102,12 +102,13 @@ def test_predictions_and_heads_survive_the_disk(tmp_path):
     probe.write_predictions(found.predictions, tmp_path / "predictions.parquet")
     back = probe.read_predictions(tmp_path / "predictions.parquet")
     assert np.array_equal(back.score, found.predictions.score) and back.case.tolist() == found.predictions.case.tolist()
-    probe.save_head(found, tmp_path, task=task, encoder="toy", fingerprint="mark")
-    head = probe.load_head(tmp_path / "head.safetensors")
-    assert np.array_equal(head.predict(table.vectors), found.head.predict(table.vectors))
+    fitted_files.write(found.fitted, tmp_path / "fitted.safetensors", probe=np.ones(3, np.float32))
+    fitted, mark = fitted_files.read(tmp_path / "fitted.safetensors")
+    assert np.array_equal(fitted.head.predict(table.vectors), found.head.predict(table.vectors))
+    assert mark.tolist() == [1, 1, 1]
     (tmp_path / "bad.safetensors").write_bytes(b"not this")
-    with pytest.raises(InputError, match="not a head"):
-        probe.load_head(tmp_path / "bad.safetensors")
+    with pytest.raises(InputError, match="not a model"):
+        fitted_files.read(tmp_path / "bad.safetensors")
 
 
 def test_permuted_answers_keep_their_count_and_move_whole_patients():

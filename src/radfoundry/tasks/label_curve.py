@@ -12,7 +12,7 @@ from radfoundry.nets.embedding import Embeddings
 from radfoundry.records import InputError, Task
 from radfoundry.stats.curve_points import CasePoints, case_points, nested_subsets
 from radfoundry.tasks import heads, questions
-from radfoundry.tasks.probe import matches
+from radfoundry.tasks.examples import matches
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from radfoundry import runs
+from radfoundry import registry, runs
+from radfoundry.config import Component
 from radfoundry.nets.embedding import Embeddings
-from radfoundry.records import Cohort, InputError, Predictions, Series, Task
-from radfoundry.tasks import heads
+from radfoundry.records import Cohort, InputError, Predictions, Task
+from radfoundry.stats import operating
+from radfoundry.tasks import finish, heads
+from radfoundry.tasks.examples import Examples, Learner, by_case, examples
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,21 @@ class Design:
     split: str | None = None
     folds: int = 5
     seed: int = 0
+    rule: str = "youden"
+    wanted: float = 0.9
 
 
 Wanted = Mapping[str, list[str] | str]
+
+
+def with_cut_off(made: Design, cut_off: Component) -> Design:
+    """The design with the rule for the cut-off that a setting names; refuses rules and options there are not."""
+    if cut_off.name not in operating.RULES:
+        raise registry.unknown("cut-off", cut_off.name, operating.RULES, where="cut_off")
+    for option in cut_off.options:
+        if option != "wanted":
+            raise registry.unknown("option", option, ["wanted"], where="cut_off")
+    return replace(made, rule=cut_off.name, wanted=float(cut_off.options.get("wanted", 0.9)))
 
 
 def design(train_on: Wanted, test_on: Wanted | None, *, split: str | None, folds: int, seed: int) -> Design:
@@ -45,93 +59,121 @@ def design(train_on: Wanted, test_on: Wanted | None, *, split: str | None, folds
 
 
 @dataclass(frozen=True, eq=False)
-class Probe:
-    """What came of asking: out-of-sample predictions, the head fitted on everybody allowed, and remarks."""
+class Pooled:
+    """A head on pooled features as something that learns from rows."""
 
-    predictions: Predictions
-    head: heads.FittedHead
-    training_patients: int
-    notes: tuple[str, ...] = ()
+    head: heads.Head
+
+    @property
+    def name(self) -> str:
+        """The head's name."""
+        return self.head.name
+
+    def fit(self, rows: Examples, *, kind: str, classes: int) -> FittedPooled:
+        """Fit the head on the rows' features."""
+        fitted = heads.fit(self.head, rows.features, rows.answer, rows.patient, kind=kind, classes=classes)
+        return FittedPooled(fitted, fitted.held_out)
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
-    """One row per series: its features, its case's answer, whose it is and where."""
+class FittedPooled:
+    """A fitted head that answers rows by their features."""
 
-    features: np.ndarray
-    answer: np.ndarray
-    case: np.ndarray
-    patient: np.ndarray
-    site: np.ndarray
+    head: heads.FittedHead
+    held_out: np.ndarray | None
 
-    def take(self, keep: np.ndarray) -> _Rows:
-        return _Rows(self.features[keep], self.answer[keep], self.case[keep], self.patient[keep], self.site[keep])
+    def predict(self, rows: Examples) -> np.ndarray:
+        """Scores of rows."""
+        return self.head.predict(rows.features)
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """What came of asking: out-of-sample predictions, raw and finished, and what was fitted on everybody allowed.
+
+    `answers` are the predictions after calibration, interval and cut-off, each chosen inside the patients that
+    taught; `finish` is the same for the final fit.
+    """
+
+    predictions: Predictions
+    answers: finish.Answers
+    fitted: Any
+    finish: finish.Finish
+    training: Examples
+    notes: tuple[str, ...] = ()
+
+    @property
+    def head(self) -> heads.FittedHead:
+        """The fitted head on pooled features."""
+        return self.fitted.head
+
+    @property
+    def training_patients(self) -> int:
+        """How many patients taught the final fit."""
+        return len(np.unique(self.training.patient))
 
 
 def probe(
-    cohort: Cohort, embeddings: Embeddings, *, task: Task, truth: Mapping[str, Any], head: heads.Head, design: Design
+    cohort: Cohort,
+    embeddings: Embeddings,
+    *,
+    task: Task,
+    truth: Mapping[str, Any],
+    head: heads.Head | Learner,
+    design: Design,
 ) -> Probe:
     """Fit a head on frozen features and predict every test case out of sample; one score per case.
 
-    A case with several matching series gets the mean of their scores. Cases without an answer or without a
-    matching series are left out and counted in `notes`. Refuses filters nothing matches.
+    `head` may be anything that learns from rows. A case with several matching series gets the mean of their scores.
+    Cases without an answer or without a matching series are left out and counted in `notes`. Refuses filters nothing
+    matches.
     """
-    learn = _rows(embeddings, truth, design.train_on, name="train_on")
-    asked = _rows(embeddings, truth, design.test_on, name="test_on")
-    classes = int(max(truth.values())) + 1 if task.kind != "regression" else 0
+    learner: Learner = Pooled(head) if isinstance(head, heads.Head) else head
+    learn = examples(embeddings, truth, design.train_on, name="train_on")
+    asked = examples(embeddings, truth, design.test_on, name="test_on")
+    classes = class_count(task.kind, truth)
     if design.split is None:
         parts = _fold_pairs(learn, asked, kind=task.kind, design=design)
     else:
         parts = [_split_pair(cohort, learn, asked, design.split)]
-    scored = []
+    found, said = [], []
     for teaching, testing in parts:
-        fitted = heads.fit(head, teaching.features, teaching.answer, teaching.patient, kind=task.kind, classes=classes)
-        scored.append((testing, fitted.predict(testing.features)))
+        fitted = learner.fit(teaching, kind=task.kind, classes=classes)
+        found.append(by_case([(testing, fitted.predict(testing))]))
+        said.append(finish.finish(found[-1].score, finished(teaching, fitted, task.kind, design)))
     final = parts[0][0] if design.split else learn
-    fitted = heads.fit(head, final.features, final.answer, final.patient, kind=task.kind, classes=classes)
-    predictions = _by_case(scored)
+    fitted = learner.fit(final, kind=task.kind, classes=classes)
+    predictions, answers = _in_order(found, said)
+    how = finished(final, fitted, task.kind, design)
     notes = [f"{len(truth) - len(predictions)} of {len(truth)} cases with an answer were not tested"]
     notes = notes if len(predictions) < len(truth) and design.split is None else []
     if len(cohort) > len(truth):
         notes.append(f"{len(cohort) - len(truth)} of {len(cohort)} cases have no answer and were left out")
-    return Probe(predictions, fitted, len(np.unique(final.patient)), tuple(notes))
+    return Probe(predictions, answers, fitted, how, final, tuple(notes + ([how.note] if how.note else [])))
 
 
-def matches(series: Series, wanted: Mapping[str, Sequence[str]]) -> bool:
-    """Whether a series has one of the wanted values for every fact named (sequence, plane, site or a header field)."""
-    for fact, values in wanted.items():
-        if hasattr(series, fact):
-            found = getattr(series, fact)
-        elif hasattr(series.acquisition, fact):
-            found = getattr(series.acquisition, fact)
-        else:
-            raise InputError(f"series have no fact {fact!r}", remedy="use sequence, plane, site or a header field")
-        if found is None or str(found) not in [str(value) for value in values]:
-            return False
-    return True
+def class_count(kind: str, truth: Mapping[str, Any]) -> int:
+    """How many classes a question has; 0 for other kinds of question."""
+    return int(max(truth.values())) + 1 if kind in heads.CLASSES else 0
 
 
-def _rows(embeddings: Embeddings, truth: Mapping[str, Any], wanted: Mapping[str, Sequence[str]], *, name: str) -> _Rows:
-    keep = [index for index, series in enumerate(embeddings.series) if series.case in truth and matches(series, wanted)]
-    if not keep:
-        sequences = sorted({str(series.sequence) for series in embeddings.series})
-        raise InputError(
-            f"no series with an answer matches {dict(wanted)}",
-            where=name,
-            remedy=f"sequences here: {', '.join(sequences)}",
-            finding="no-match",
-        )
-    chosen = [embeddings.series[index] for index in keep]
-    return _Rows(
-        features=embeddings.vectors[keep].astype(float),
-        answer=np.array([truth[series.case] for series in chosen]),
-        case=np.array([series.case for series in chosen]),
-        patient=np.array([series.patient for series in chosen]),
-        site=np.array([series.site or "unknown" for series in chosen]),
-    )
+def finished(rows: Examples, fitted: Any, kind: str, design: Design) -> finish.Finish:
+    """Calibration, interval and cut-off from the held-out scores of the rows that taught."""
+    held_out = None if fitted.held_out is None else by_case([(rows, fitted.held_out)])
+    return finish.choose(held_out, kind, rule=design.rule, wanted=design.wanted)
 
 
-def _split_pair(cohort: Cohort, learn: _Rows, asked: _Rows, split: str) -> tuple[_Rows, _Rows]:
+def _in_order(found: Sequence[Predictions], said: Sequence[finish.Answers]) -> tuple[Predictions, finish.Answers]:
+    """All folds' cases as one table, in order of the case's name."""
+    order = np.argsort(np.concatenate([part.case for part in found]), kind="stable")
+    names = ("case", "patient", "target", "score", "site")
+    together = Predictions(*(np.concatenate([getattr(part, name) for part in found])[order] for name in names))
+    columns = ("value", "low", "high", "called")
+    answers = finish.Answers(*(np.concatenate([getattr(part, name) for part in said])[order] for name in columns))
+    return together, answers
+
+
+def _split_pair(cohort: Cohort, learn: Examples, asked: Examples, split: str) -> tuple[Examples, Examples]:
     train = {case.key for case in cohort.part(split, "train").cases}
     test = {case.key for case in cohort.part(split, "test").cases}
     teaching = learn.take(np.isin(learn.case, sorted(train)))
@@ -150,53 +192,61 @@ def _split_pair(cohort: Cohort, learn: _Rows, asked: _Rows, split: str) -> tuple
     return teaching, testing
 
 
-def _fold_pairs(learn: _Rows, asked: _Rows, *, kind: str, design: Design) -> list[tuple[_Rows, _Rows]]:
+def _strata(kind: str, answer: np.ndarray) -> np.ndarray | None:
+    """What every fold should hold its share of, or nothing."""
+    if kind in heads.CLASSES:
+        return answer
+    return answer[:, 1].astype(int) if kind == "survival" else None
+
+
+def _fold_pairs(learn: Examples, asked: Examples, *, kind: str, design: Design) -> list[tuple[Examples, Examples]]:
     """Every patient is tested once; folds depend on the patients and the seed alone, not on the encoder."""
     from sklearn.model_selection import KFold, StratifiedKFold
 
     patients, first = np.unique(np.concatenate([learn.patient, asked.patient]), return_index=True)
     answer = np.concatenate([learn.answer, asked.answer])[first]
     folds = min(design.folds, len(patients))
-    if kind != "regression":
-        folds = min(folds, int(np.unique(answer, return_counts=True)[1].min()))
+    strata = _strata(kind, answer)
+    if strata is not None:
+        folds = min(folds, int(np.unique(strata, return_counts=True)[1].min()))
     if folds < 2:
         raise InputError(
             f"{len(patients)} patients cannot be cut into folds that each hold every class",
             remedy="add patients of the rare class, or name a split",
             finding="too-few",
         )
-    splitter = (KFold if kind == "regression" else StratifiedKFold)(folds, shuffle=True, random_state=design.seed)
+    splitter = (KFold if strata is None else StratifiedKFold)(folds, shuffle=True, random_state=design.seed)
     pairs = []
-    for _, tested in splitter.split(patients, answer):
+    for _, tested in splitter.split(patients, strata):
         held = patients[tested]
         pairs.append((learn.take(~np.isin(learn.patient, held)), asked.take(np.isin(asked.patient, held))))
     return pairs
 
 
-def _by_case(scored: list[tuple[_Rows, np.ndarray]]) -> Predictions:
-    case = np.concatenate([rows.case for rows, _ in scored])
-    score = np.concatenate([values for _, values in scored])
-    names, first, group = np.unique(case, return_index=True, return_inverse=True)
-    total = np.zeros((len(names), *score.shape[1:]))
-    np.add.at(total, group, score)
-    counts = np.bincount(group).reshape(-1, *[1] * (score.ndim - 1))
-    column = {
-        name: np.concatenate([getattr(rows, name) for rows, _ in scored])[first]
-        for name in ("answer", "patient", "site")
-    }
-    return Predictions(names, column["patient"], column["answer"], total / counts, column["site"])
-
-
-def write_predictions(predictions: Predictions, path: Path) -> None:
-    """The predictions as a table: case, patient, site, target, and one score column per class."""
+def write_predictions(predictions: Predictions, path: Path, *, answers: finish.Answers | None = None) -> None:
+    """The predictions as a table: case, patient, site, target, one score column per class, and finished answers."""
     import pandas as pd
 
-    columns: dict[str, Any] = {name: getattr(predictions, name) for name in ("case", "patient", "site", "target")}
-    scores = predictions.score.reshape(len(predictions), -1)
-    names = ["score"] if scores.shape[1] == 1 else [f"score_{index}" for index in range(scores.shape[1])]
-    columns.update(zip(names, scores.T, strict=True))
+    columns: dict[str, Any] = {name: getattr(predictions, name) for name in ("case", "patient", "site")}
+    columns |= numbered("target", predictions.target) | numbered("score", predictions.score)
+    if answers is not None:
+        columns |= finished_columns(answers)
     with runs.atomic(path) as partial:
         pd.DataFrame(columns).to_parquet(partial, index=False)
+
+
+def numbered(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
+    """One column, or several with a number behind the name."""
+    table = values.reshape(len(values), -1)
+    return {name if table.shape[1] == 1 else f"{name}_{index}": column for index, column in enumerate(table.T)}
+
+
+def finished_columns(answers: finish.Answers) -> dict[str, np.ndarray]:
+    """Finished answers as columns: answer, low and high where there is an interval, and the class called."""
+    columns = numbered("answer", answers.value)
+    if not np.isnan(answers.low).all():
+        columns |= numbered("low", answers.low) | numbered("high", answers.high)
+    return columns if (answers.called < 0).all() else columns | {"called": answers.called}
 
 
 def read_predictions(path: str | Path) -> Predictions:
@@ -204,41 +254,17 @@ def read_predictions(path: str | Path) -> Predictions:
     import pandas as pd
 
     table = pd.read_parquet(path)
-    scores = table[[name for name in table.columns if name.startswith("score")]].to_numpy(float)
+    target, scores = (_columns(table, name) for name in ("target", "score"))
     return Predictions.of(
-        table["target"].to_numpy(),
-        scores[:, 0] if scores.shape[1] == 1 else scores,
+        target,
+        scores.astype(float),
         patient=table["patient"].to_numpy(str),
         site=table["site"].to_numpy(str),
         case=table["case"].to_numpy(str),
     )
 
 
-def save_head(probe: Probe, folder: Path, *, task: Task, encoder: str, fingerprint: str) -> None:
-    """Write the fitted head as `head.safetensors` with what it answers and which encoder it needs inside."""
-    from safetensors.numpy import save_file
-
-    arrays = {name: np.ascontiguousarray(value) for name, value in probe.head.arrays.items()}
-    about = {
-        "format": 1,
-        "head": {"name": probe.head.name, "kind": probe.head.kind, "strength": probe.head.strength},
-        "task": {"name": task.name, "target": task.target, "kind": task.kind, "about": task.about},
-        "encoder": {"name": encoder, "fingerprint": fingerprint},
-    }
-    # One entry only: safetensors writes several in an order that changes from run to run.
-    metadata = {"radfoundry": json.dumps(about, sort_keys=True)}
-    with runs.atomic(folder / "head.safetensors") as partial:
-        save_file(arrays, partial, metadata=metadata)
-
-
-def load_head(path: str | Path) -> heads.FittedHead:
-    """Read a head written by `save_head`; refuses anything else."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="np") as handle:
-            about = json.loads((handle.metadata() or {})["radfoundry"])["head"]
-            arrays = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError):
-        raise InputError("not a head written by radfoundry adapt", where=str(path), finding="unreadable") from None
-    return heads.FittedHead(about["name"], about["kind"], about["strength"], arrays)
+def _columns(table: Any, name: str) -> np.ndarray:
+    if name in table.columns:
+        return table[name].to_numpy()
+    return table[[column for column in table.columns if column.startswith(f"{name}_")]].to_numpy()

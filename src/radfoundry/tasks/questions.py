@@ -103,6 +103,14 @@ def _classes(task: Task, known: Mapping[str, Any]) -> tuple[Task, dict[str, Any]
     return settled, {key: names.index(str(value)) for key, value in known.items()}
 
 
+def class_names(cohort: Cohort, task: Task) -> tuple[str, ...]:
+    """The names behind the numbers of a question about classes, in their order; empty for other questions."""
+    if task.kind not in ("binary", "multiclass"):
+        return ()
+    values = {str(value) for case in cohort.cases if (value := value_of(case, task.target)) is not None}
+    return tuple(sorted(values, key=_sortable))
+
+
 def _sortable(name: str) -> tuple[int, float, str]:
     lowered = name.lower()
     for pair in YES_NO:

@@ -1,0 +1,167 @@
+"""`radfoundry predict`: a fitted model answers about new scans, and refuses what it was not fitted for."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from radfoundry import runs
+from radfoundry.config import Settings
+from radfoundry.records import Cohort, Estimate, InputError, Run
+
+Progress = Callable[[str, int, int], None]
+MOST_SHOWN = 200
+
+
+class Config(Settings):
+    """Which model, about which scans, and what the files do not say of themselves."""
+
+    predictor: str = Field(description="folder written by radfoundry adapt")
+    scans: tuple[str, ...] = Field(min_length=1, description="files and folders of scans, or one cohort folder")
+    modality: str | None = Field(None, description="modality of image files that state none")
+    sequence: str | None = Field(None, description="sequence of image files that state none")
+    pattern: str = Field("", description="regular expression with (?P<patient>…) for files that carry no patient")
+    repair: dict[str, str | int] = Field({}, description="what may be mended in a faulty series, as in ingest")
+    seed: int = Field(0, ge=0, description="not used: a fitted model draws nothing")
+    to: str | None = Field(None, description="run folder to write")
+
+
+def run(config: Config, *, progress: Progress | None = None) -> Run:
+    """Answer about every case; a table `predictions.csv` (case to answer) and `refused.csv` (what was left out, why).
+
+    Refuses a folder that is no predictor, scans that cannot be read at all, and scans of which none is acceptable.
+    """
+    from radfoundry.tasks import predictor as predictors
+
+    model = predictors.read(config.predictor)
+    with tempfile.TemporaryDirectory(prefix="radfoundry-predict-") as folder:
+        cohort, names, rejected = _opened(config, Path(folder))
+        said = predictors.predict(model, cohort, where=", ".join(config.scans), progress=progress)
+        where = {series.key: names[series.case] for series in cohort.series}
+        refused = [*rejected, *((where[key], reason) for key, _, reason in said.refused)]
+        with runs.writing("predict", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
+            writer.inputs["predictor"] = runs.digest(model.about["files"])
+            writer.inputs["images"] = runs.digest(sorted(series.content for series in cohort.series))
+            rows = _rows(said, names, model.classes)
+            _write_table(rows, writer.folder, "predictions")
+            _write_table(
+                [{"file": name, "reason": reason} for name, reason in sorted(refused)], writer.folder, "refused"
+            )
+            writer.metrics["cases-answered"] = _count(len(rows))
+            writer.metrics["images-refused"] = _count(len(refused))
+            writer.notes += _remarks(refused)
+            runs.write_json(writer.folder / "blocks.json", _blocks(model, rows, refused))
+    return writer.finished
+
+
+def _opened(config: Config, folder: Path) -> tuple[Cohort, Mapping[str, str], list[tuple[str, str]]]:
+    """The cohort to answer about, a name for each case, and files that hold no usable image."""
+    from radfoundry.data import cohort as cohorts
+    from radfoundry.data.reading import Repair
+    from radfoundry.data.scans import read_scans, scan_rules
+
+    if len(config.scans) == 1 and (Path(config.scans[0]) / cohorts.RECORD).is_file():
+        cohort = cohorts.open_cohort(config.scans[0])
+        return cohort, {case.key: case.key for case in cohort.cases}, []
+    rules = scan_rules(pattern=config.pattern, modality=config.modality, sequence=config.sequence)
+    try:
+        repair = Repair(**config.repair)  # ty: ignore[invalid-argument-type]
+    except TypeError:
+        known = ", ".join(Repair.__dataclass_fields__)
+        raise InputError(f"unknown repair {', '.join(config.repair)}", remedy=f"known: {known}") from None
+    scans = read_scans(config.scans, folder=folder, rules=rules, repair=repair)
+    return scans.cohort, scans.names, list(scans.rejected)
+
+
+def _rows(said: Any, names: Mapping[str, str], classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """One row per case, in order of its name: answer, interval, call, raw score, and from how many images."""
+    from radfoundry.tasks import probe
+
+    columns = probe.finished_columns(said.answers) | probe.numbered("score", said.predictions.score)
+    rows = []
+    for index, case in enumerate(said.predictions.case):
+        row: dict[str, Any] = {"case": names[str(case)]}
+        for name, column in columns.items():
+            value = column[index]
+            row[_titled(name, classes)] = _called(value, classes) if name == "called" else float(value)
+        rows.append({**row, "images": said.series[index]})
+    return sorted(rows, key=lambda row: row["case"])
+
+
+def _titled(name: str, classes: tuple[str, ...]) -> str:
+    """A column's name with the class in place of its number."""
+    stem, line, number = name.rpartition("_")
+    return f"{stem}_{classes[int(number)]}" if line and number.isdigit() and classes else name
+
+
+def _called(value: Any, classes: tuple[str, ...]) -> str:
+    return classes[int(value)] if classes else str(int(value))
+
+
+def _write_table(rows: list[dict[str, Any]], folder: Path, name: str) -> None:
+    """The same table twice: for people and spreadsheets, and with every bit."""
+    import pandas as pd
+
+    table = pd.DataFrame(rows, columns=None if rows else ["file", "reason"])
+    with runs.atomic(folder / f"{name}.csv") as partial:
+        table.to_csv(partial, index=False, float_format="%.6g")
+    with runs.atomic(folder / f"{name}.parquet") as partial:
+        table.to_parquet(partial, index=False)
+
+
+def _count(value: int) -> Estimate:
+    return Estimate(value, value, value, method="counted", n=value, note="a count, exact")
+
+
+def _remarks(refused: list[tuple[str, str]]) -> list[str]:
+    """One line per reason, with an example."""
+    counts = Counter(reason for _, reason in refused)
+    first = {reason: name for name, reason in sorted(refused, reverse=True)}
+    return [f"{count} refused: {reason} (first: {first[reason]})" for reason, count in counts.most_common(10)]
+
+
+def _blocks(model: Any, rows: list[dict[str, Any]], refused: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    from radfoundry.tasks import predictor as predictors
+
+    answers = {
+        "kind": "table",
+        "title": "Answers",
+        "note": f"The first {MOST_SHOWN} of {len(rows)}." if len(rows) > MOST_SHOWN else "",
+        "columns": [{"key": name, "label": name.replace("_", " ")} for name in rows[0]],
+        "rows": [{name: _shown(value) for name, value in row.items()} for row in rows[:MOST_SHOWN]],
+    }
+    left_out = {
+        "kind": "table",
+        "title": "Refused",
+        "columns": [{"key": "file", "label": "scan"}, {"key": "reason", "label": "reason"}],
+        "rows": [{"file": name, "reason": reason} for name, reason in sorted(refused)[:MOST_SHOWN]],
+    }
+    metrics = {name: Estimate.from_dict(value) for name, value in model.about["metrics"].items()}
+    lines = [
+        f"{model.task.about} {len(rows)} cases were answered about; {len(refused)} images or files were refused.",
+        "An interval is that of the calibration (how many such patients have the finding) or, for a quantity, the "
+        "range that holds 95 % of patients like those the model was fitted on.",
+        model.about["intended_use"],
+    ]
+    known = {
+        "kind": "table",
+        "title": "How well it answered on patients it had not seen",
+        "columns": [{"key": "name", "label": "measure"}, {"key": "estimate", "label": "value (95 % interval)"}],
+        "rows": [{"name": name, "estimate": value.to_dict()} for name, value in metrics.items()],
+    }
+    accepted = [line.removeprefix("- ") for line in predictors.accepted_lines(model.accepts)]
+    facts = {"kind": "facts", "title": "Accepts", "items": [line.split(": ", 1) for line in accepted]}
+    shown = [{"kind": "text", "title": "Summary", "paragraphs": lines}, answers, *([left_out] if refused else [])]
+    return [*shown, known, facts]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return "none" if np.isnan(value) else f"{value:.3g}"
+    return str(value)

@@ -1,0 +1,255 @@
+"""A predictor: a folder with a fitted model, what it answers, on whom it was fitted, and which images it accepts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from radfoundry import runs
+from radfoundry.config import Component
+from radfoundry.nets import checkpoint, embedding
+from radfoundry.records import Cohort, EncoderSpec, Estimate, InputError, Predictions, Task
+from radfoundry.tasks import accepts as limits
+from radfoundry.tasks import finish as finishing
+from radfoundry.tasks import fitted_files
+from radfoundry.tasks.examples import Examples, Fitted, by_case
+
+FORMAT = 1
+RECORD = "predictor.json"
+CARD = "card.md"
+FOLDER = "predictor"
+ENCODER = "encoder.safetensors"
+FITTED = "fitted.safetensors"
+REMEDY = "give a folder written by radfoundry adapt"
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A fitted model with all it needs to answer about new scans.
+
+    `about` is the record as it is written: intended use, training cohort, metrics, versions.
+    """
+
+    task: Task
+    classes: tuple[str, ...]
+    encoder: Any
+    fitted: Fitted
+    finish: finishing.Finish
+    accepts: limits.Accepts
+    about: Mapping[str, Any]
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What the encoder expects of an image."""
+        return self.encoder.spec
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """Answers about new cases: raw scores (target is a dummy), finished answers, and what was refused and why.
+
+    `series` counts the images behind each case's answer; `refused` lists (series key, case key, reason).
+    """
+
+    predictions: Predictions
+    answers: finishing.Answers
+    series: tuple[int, ...]
+    refused: tuple[tuple[str, str, str], ...]
+
+
+def write(predictor: Predictor, folder: Path, *, component: Component, pack: bool = True) -> None:
+    """Write a predictor into a folder; with `pack` an encoder that came from a file is copied into it."""
+    folder.mkdir(parents=True)
+    from_file = component.name.endswith(".safetensors")
+    if from_file and pack:
+        shutil.copyfile(component.name, folder / ENCODER)
+    fitted_files.write(predictor.fitted, folder / FITTED, probe=_probe(predictor.encoder))
+    record = {
+        "format": FORMAT,
+        "task": {name: getattr(predictor.task, name) for name in ("name", "target", "kind", "unit", "about")},
+        "classes": list(predictor.classes),
+        "encoder": {
+            "name": ENCODER if from_file and pack else component.name,
+            "options": component.options,
+            "packed": from_file and pack,
+            "called": predictor.spec.name,
+            "spec": asdict(predictor.spec),
+        },
+        "finish": predictor.finish.to_dict(),
+        "accepts": predictor.accepts.to_dict(),
+        **predictor.about,
+    }
+    (folder / CARD).write_text(card(record), encoding="utf-8")
+    record["files"] = {path.name: runs.digest_file(path) for path in sorted(folder.iterdir())}
+    runs.write_json(folder / RECORD, record)
+
+
+def read(path: str | Path) -> Predictor:
+    """The predictor in a folder, or in the run folder of `radfoundry adapt`.
+
+    Refuses folders without one, files that were changed or exchanged, and an encoder that does not give the features
+    the head was fitted on.
+    """
+    folder = Path(path) / FOLDER if (Path(path) / FOLDER / RECORD).is_file() else Path(path)
+    record = read_record(folder)
+    for name, digest in record["files"].items():
+        if not (folder / name).is_file() or runs.digest_file(folder / name) != digest:
+            raise InputError(
+                f"its {name} is missing or was changed", where=str(folder), remedy=REMEDY, finding="damaged"
+            )
+    about = record["encoder"]
+    name = str(folder / ENCODER) if about["packed"] else about["name"]
+    encoder = embedding.open_encoder(Component(name=name, **about["options"]))
+    if hasattr(encoder, "eval"):
+        encoder.eval()
+    fitted, probe = fitted_files.read(folder / FITTED)
+    if not _same(encoder, about["spec"], probe):
+        raise InputError(
+            f"encoder {about['called']} does not give the features the head was fitted on",
+            where=str(folder),
+            remedy="use the encoder file it was fitted with",
+            finding="encoder",
+        )
+    task = Task(**{key: value for key, value in record["task"].items() if key != "metrics"})
+    classes = tuple(record["classes"])
+    finish = finishing.Finish.from_dict(record["finish"])
+    return Predictor(task, classes, encoder, fitted, finish, limits.Accepts.from_dict(record["accepts"]), record)
+
+
+def read_record(folder: str | Path) -> dict[str, Any]:
+    """The record of a predictor as plain values."""
+    place = Path(folder) / RECORD
+    try:
+        record = json.loads(place.read_text(encoding="utf-8"))
+        known = record["format"]
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError("no predictor here", where=str(folder), remedy=REMEDY, finding="not-a-predictor") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        raise InputError("its record is damaged", where=str(place), remedy=REMEDY, finding="damaged") from None
+    if known != FORMAT:
+        raise InputError(f"predictor format {known} is not {FORMAT}", where=str(place), remedy="fit it again")
+    return record
+
+
+def predict(
+    predictor: Predictor, cohort: Cohort, *, where: str = "", progress: embedding.Progress | None = None
+) -> Said:
+    """Answer about every case of a cohort that has an acceptable series; the others are refused with the reason.
+
+    Refuses a cohort in which nothing is acceptable.
+    """
+    kept, refused = acceptable(predictor, cohort)
+    if not kept.series:
+        reasons = sorted({reason for _, _, reason in refused})
+        raise InputError(
+            f"none of {len(cohort.series)} series can be answered about: {'; '.join(reasons[:3]) or 'no series'}",
+            where=where or cohort.path or "scans",
+            remedy="give images like those the predictor was fitted on (see its card.md)",
+            finding="outside",
+        )
+    table = embedding.embed(kept, predictor.encoder, progress=progress)
+    series = table.series
+    rows = Examples(
+        features=table.vectors.astype(float),
+        answer=np.zeros(len(series)),
+        case=np.array([item.case for item in series]),
+        patient=np.array([item.patient for item in series]),
+        site=np.array([item.site or "unknown" for item in series]),
+        row=np.arange(len(series)),
+    )
+    predictions = by_case([(rows, predictor.fitted.predict(rows))])
+    counts = tuple(int((rows.case == case).sum()) for case in predictions.case)
+    return Said(predictions, finishing.finish(predictions.score, predictor.finish), counts, tuple(refused))
+
+
+def acceptable(predictor: Predictor, cohort: Cohort) -> tuple[Cohort, list[tuple[str, str, str]]]:
+    """The cohort with its acceptable series alone, and what was refused."""
+    cases, refused = [], []
+    for case in cohort.cases:
+        kept = []
+        for series in case.series:
+            reason = limits.refusal(series, predictor.accepts, predictor.spec)
+            if not reason:
+                try:
+                    reason = limits.emptiness(series.load())
+                except InputError as error:
+                    reason = error.what
+            if reason:
+                refused.append((series.key, case.key, reason))
+            else:
+                kept.append(series)
+        if kept:
+            cases.append(replace(case, series=tuple(kept)))
+    return replace(cohort, cases=tuple(cases)), refused
+
+
+def _same(encoder: Any, spec: Mapping[str, Any], probe: np.ndarray) -> bool:
+    """Whether an encoder asks for the same images and gives the same features as the one fitted on."""
+    if runs.digest(asdict(encoder.spec)) != runs.digest(spec):
+        return False
+    now = _probe(encoder)
+    close = checkpoint.TOLERANCE
+    return now.shape == probe.shape and np.allclose(now, probe, atol=close, rtol=close)
+
+
+def _probe(encoder: Any) -> np.ndarray:
+    return checkpoint.embed_probe(encoder).numpy()
+
+
+def card(record: Mapping[str, Any]) -> str:
+    """The record as a page a radiologist can read."""
+    task, trained = record["task"], record["trained"]
+    accepted = limits.Accepts.from_dict(record["accepts"])
+    lines = [
+        f"# Predictor: {task['name']}",
+        "",
+        f"**Question.** {task['about']}",
+        "",
+        f"**Intended use.** {record['intended_use']}",
+        "",
+        f"**Fitted on** {trained['cases']} exams of {trained['patients']} patients "
+        f"(cohort {trained['cohort']}), {trained['how']}.",
+        "",
+        "| measure on patients it had not seen | value (95 % interval) | n |",
+        "| --- | --- | --- |",
+        *(_metric_row(name, value) for name, value in record["metrics"].items()),
+        "",
+        "**Accepts**",
+        "",
+        *accepted_lines(accepted),
+        "",
+        f"**Calibration.** {_calibration(record['finish'])}",
+        "",
+        "Research software, not a medical device.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _metric_row(name: str, value: Any) -> str:
+    estimate = value if isinstance(value, Estimate) else Estimate.from_dict(value)
+    return f"| {name} | {estimate.text(3)} | {estimate.n} |"
+
+
+def accepted_lines(accepted: limits.Accepts) -> Sequence[str]:
+    """What is accepted, one line each."""
+    lines = [f"- modality: {', '.join(accepted.modality)}, {accepted.dimensions}D"]
+    lines += [f"- {limits.words(name)}: {', '.join(values)}" for name, values in accepted.facts.items()]
+    for name, ranges in (("voxel spacing", accepted.spacing_mm), ("extent", accepted.extent_mm)):
+        if ranges:
+            lines.append(f"- {name}: {' x '.join(f'{low:.3g}-{high:.3g}' for low, high in ranges)} mm")
+    return lines
+
+
+def _calibration(how: Mapping[str, Any]) -> str:
+    found = f"Chosen on {how['patients']} held-out training patients." if how["patients"] else ""
+    point = how["operating_point"]
+    cut = f" Cut-off {point['threshold']:.3g} ({point['rule']})." if point else ""
+    note = f" {how['note'].capitalize()}." if how["note"] else ""
+    return f"{found}{cut}{note}".strip() or "None."
