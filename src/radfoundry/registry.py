@@ -113,6 +113,7 @@ HARMONIZERS = {
 }
 STAGES = {
     "simulate": "radfoundry.stages.simulate",
+    "deidentify": "radfoundry.stages.deidentify",
     "ingest": "radfoundry.stages.ingest",
     "curate": "radfoundry.stages.curate",
     "pretrain": "radfoundry.stages.pretrain",
