@@ -15,6 +15,7 @@ import click
 # name -> where the command lives, one line of help; a command is imported only when it is used.
 COMMANDS = {
     "simulate": ("radfoundry.cli.verbs:simulate", "Make a cohort of simulated patients with known truth."),
+    "deidentify": ("radfoundry.cli.deidentify:deidentify", "Write scans without anything that tells who, where or when."),
     "ingest": ("radfoundry.cli.cohorts:ingest", "Read a folder of scans into a cohort."),
     "label": ("radfoundry.cli.cohorts:label", "Add a table of labels to a cohort."),
     "curate": ("radfoundry.cli.verbs:curate", "Is each series good enough, and which input of a model is it?"),
@@ -22,6 +23,7 @@ COMMANDS = {
     "pretrain": ("radfoundry.cli.verbs:pretrain", "Teach an encoder from images alone."),
     "embed": ("radfoundry.cli.verbs:embed", "Turn every series into features with a frozen encoder."),
     "adapt": ("radfoundry.cli.verbs:adapt", "Fit a head on frozen features and measure it."),
+    "predict": ("radfoundry.cli.predict:predict", "Answer about new scans with a fitted model."),
     "benchmark": ("radfoundry.cli.verbs:benchmark", "Compare encoders on one question, patient by patient."),
     "plan": ("radfoundry.cli.verbs:plan", "How many labels are needed, with the doubt."),
     "stats": ("radfoundry.cli.tables:stats", "Metrics with intervals from a table of predictions."),
