@@ -223,7 +223,7 @@ def _with_both(
     cohort: Cohort, truth: Mapping[str, Any], first: dict[str, list[str]], second: dict[str, list[str]]
 ) -> dict[str, Any]:
     """The truth of cases that have both kinds of series: only on the same patients are two curves comparable."""
-    from radfoundry.tasks.probe import matches
+    from radfoundry.tasks.examples import matches
 
     both = {
         case.key
