@@ -75,10 +75,19 @@ OF_COHORT_WORDS: Mapping[str, str] = {
 }
 
 
-def cohort_word(sequence: str) -> str:
-    """The word a cohort uses for a type.
+DETAILS: Mapping[str, str] = {
+    "proton density": "PDw",
+    "functional time series": "bold",
+    "mask or label map": "mask",
+}
 
-    >>> cohort_word("T2-FLAIR"), cohort_word("SSFP")
-    ('FLAIR', 'SSFP')
+
+def cohort_word(sequence: str, detail: str = "") -> str:
+    """The word a cohort uses for a type; the detail of an `other` may have a word of its own.
+
+    >>> cohort_word("T2-FLAIR"), cohort_word("SSFP"), cohort_word("other", "proton density")
+    ('FLAIR', 'SSFP', 'PDw')
     """
+    if sequence == "other":
+        return DETAILS.get(detail, sequence)
     return COHORT_WORDS.get(sequence, sequence)

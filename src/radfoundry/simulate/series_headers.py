@@ -136,7 +136,7 @@ def _timing(plan: Mapping[str, Any], make: str, rng: np.random.Generator) -> dic
         "flip_angle_deg": round(_between(plan["flip"], rng)),
         "field_strength_t": float(_pick(FIELDS_T, rng)),
         "averages": float(_pick((1, 1, 1, 2, 2, 3, 4), rng)),
-        "bandwidth_hz_per_pixel": round(_between((80, 800), rng)),
+        "bandwidth_hz_per_pixel": round(_between(plan.get("bandwidth", (80, 700)), rng)),
         "echo_number": 1,
     }
     if "ti" in plan and rng.random() >= own.get("no_ti", 0.06 if "short" not in plan else 0.1):
@@ -170,7 +170,7 @@ def _words(plan: Mapping[str, Any], make: str, rng: np.random.Generator) -> dict
     kinds = tuple(_by_make(plan.get("words"), make) or plan["kind"].split())
     said: dict[str, Any] = {"scanning_sequence": kinds, "acquisition_type": plan["dimension"]}
     said["sequence_variant"] = _variant(plan, make, kinds, rng)
-    options = list(_by_make(plan.get("options"), make) or ())
+    options: list[str] = list(_by_make(plan.get("options"), make) or ())
     if rng.random() < plan.get("fat", 0.12):
         options.append("FS" if make != "siemens" else str(_pick(("FS", "SFS", "WE"), rng)))
     if plan.get("transfer") and rng.random() < plan["transfer"]:

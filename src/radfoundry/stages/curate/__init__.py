@@ -5,15 +5,19 @@ from __future__ import annotations
 import importlib
 
 from radfoundry import runs
-from radfoundry.records import Run
+from radfoundry.records import InputError, Run
 from radfoundry.stages.curate.settings import Config, Progress
 
 # An action is a module here with run(cohort, config, writer, progress) -> blocks; adding one adds its settings too.
 ACTIONS = {
     "quality": "radfoundry.stages.curate.quality",
     "slots": "radfoundry.stages.curate.slots",
+    "harmonize": "radfoundry.stages.curate.harmonize",
+    "types": "radfoundry.stages.curate.types",
+    "types-trial": "radfoundry.stages.curate.types_trial",
 }
 KINDS = tuple(ACTIONS)
+SIMULATED = "simulated"  # as the cohort of a trial: series that are made on the way
 
 
 def run(config: Config, *, progress: Progress | None = None) -> Run:
@@ -24,10 +28,13 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     """
     from radfoundry.data import cohort as cohorts
 
-    cohort = cohorts.open_cohort(config.cohort)
+    if config.cohort == SIMULATED and config.what != "types-trial":
+        raise InputError("a trial alone needs no cohort", where="cohort", remedy="give a cohort folder")
+    cohort = None if config.cohort == SIMULATED else cohorts.open_cohort(config.cohort)
     action = importlib.import_module(ACTIONS[config.what])
     settings = config.model_dump(exclude={"to", "workers"})
     with runs.writing("curate", settings, to=config.to) as writer:
-        writer.inputs["cohort"] = cohort.fingerprint
+        if cohort is not None:
+            writer.inputs["cohort"] = cohort.fingerprint
         runs.write_json(writer.folder / "blocks.json", action.run(cohort, config, writer, progress))
     return writer.finished

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from radfoundry.config import Settings
+from radfoundry.config import Component, Settings
 
 Progress = Callable[[str, int, int], None]
 Block = dict[str, Any]
@@ -36,8 +36,42 @@ DEFAULT_SLOTS = (
 class Config(Settings):
     """What to curate in which cohort."""
 
-    what: Literal["quality", "slots"] = Field(default="quality", description="quality, or slots")
+    what: Literal["quality", "slots", "types", "types-trial"] = Field(
+        default="quality", description="quality, slots, types, or types-trial (on simulated series)"
+    )
     cohort: str = Field(description="cohort folder made by radfoundry ingest")
     slots: list[SlotRule] = Field(default=list(DEFAULT_SLOTS), description="slots: the inputs and what may fill them")
-    workers: int = Field(default=0, ge=0, description="quality: processes; 0 is one per core")
+    workers: int = Field(default=0, ge=0, description="quality, types: processes; 0 is one per core")
+    header: bool = Field(default=True, description="types: look at the header")
+    pixels: bool = Field(default=True, description="types: look at the pixels")
+    names: bool = Field(default=False, description="types: let the series description confirm or raise doubt")
+    rules: str | None = Field(default=None, description="types: file of rules instead of the package's")
+    damage: float = Field(default=0.4, ge=0, le=0.95, description="types-trial: share of tags missing or wrong")
+    held_make: str = Field(default="philips", description="types-trial: make that is tested on and not learned from")
+    bodies: int = Field(default=40, ge=4, description="types-trial: simulated bodies")
+    train_series: int = Field(default=6000, ge=200, description="types-trial: series to learn from")
+    steps: int = Field(default=500, ge=10, description="types-trial: steps of training")
+    permute_labels: bool = Field(default=False, description="types-trial: deal the types out anew (negative control)")
+    seed: int = Field(default=0, ge=0, description="types-trial: seed of everything")
+    method: list[Component] = Field(
+        default=[Component(name="nyul")], description="harmonize: method or methods in order, or combat on features"
+    )
+    on: dict[str, list[str] | str] = Field(default={}, description="harmonize: which series, e.g. on.sequence=T2w")
+    by: str = Field(default="site", description="harmonize: the header fact that makes a site, e.g. site or model")
+    split: str | None = Field(default=None, description="harmonize: split whose part train is learned from; else all")
+    encoder: Component = Field(default=Component(name="intensity"), description="harmonize: encoder of the features")
+    crop_mm: float | None = Field(default=None, gt=0, description="harmonize: show the encoder the middle only")
+    covariates: list[str] = Field(default=[], description="harmonize: labels ComBat has to keep, e.g. [age_years]")
+    task: list[Component] = Field(default=[], description="harmonize: questions to ask of a site left out")
+    folds: int = Field(default=2, ge=2, description="harmonize: folds between patients when measuring")
+    measure: bool = Field(default=True, description="harmonize: compare sites and answers before and after")
+    permute_labels: bool = Field(default=False, description="harmonize: deal the answers out (negative control)")
+    seed: int = Field(default=0, ge=0, description="harmonize: seed of folds, training and intervals")
     to: str | None = Field(default=None, description="run folder to write")
+
+    @field_validator("method", "task", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        """One name, one mapping, or a list of either."""
+        items = value if isinstance(value, list) else [value]
+        return [{"name": item} if isinstance(item, str) else item for item in items]
