@@ -15,7 +15,7 @@ import click
 # name -> where the command lives, one line of help; a command is imported only when it is used.
 COMMANDS = {
     "simulate": ("radfoundry.cli.verbs:simulate", "Make a cohort of simulated patients with known truth."),
-    "deidentify": ("radfoundry.cli.deidentify:deidentify", "Write scans without anything that tells who, where or when."),
+    "deidentify": ("radfoundry.cli.deidentify:deidentify", "Write scans that no longer tell who, where or when."),
     "ingest": ("radfoundry.cli.cohorts:ingest", "Read a folder of scans into a cohort."),
     "label": ("radfoundry.cli.cohorts:label", "Add a table of labels to a cohort."),
     "curate": ("radfoundry.cli.verbs:curate", "Is each series good enough, and which input of a model is it?"),

@@ -68,11 +68,11 @@ def text_boxes(picture: np.ndarray) -> list[Box]:
     grey = picture.astype(np.float32)
     grey = grey.max(axis=2) if grey.ndim == 3 else grey
     low, high = np.percentile(grey[:: max(grey.shape[0] // 512, 1), :: max(grey.shape[1] // 512, 1)], (0.5, 99.5))
-    top = min(float(grey.max()), high + (high - low)) if high > low else float(grey.max())
+    brightest = min(float(grey.max()), high + (high - low)) if high > low else float(grey.max())
     low = float(grey.min()) if high <= low else max(float(grey.min()), low - (high - low))
-    if not top > low:
+    if not brightest > low:
         return []
-    scaled = np.clip((grey - low) * (255.0 / (top - low)), 0, 255)
+    scaled = np.clip((grey - low) * (255.0 / (brightest - low)), 0, 255)
     found: list[Box] = []
     factor = max(1.0, max(scaled.shape) / LONGEST_SIDE)
     for reduction in (factor, 2 * factor):
@@ -80,7 +80,9 @@ def text_boxes(picture: np.ndarray) -> list[Box]:
         if min(small.shape) < 16:
             continue
         for sign in (small, 255.0 - small):
-            found += [tuple(round(float(edge) * reduction) for edge in box) for box in _lines(sign)]
+            for box in _lines(sign):
+                top, left, bottom, right = (round(float(edge) * reduction) for edge in box)
+                found.append((top, left, bottom, right))
     return merged(found, scaled.shape)
 
 

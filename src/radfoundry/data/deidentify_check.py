@@ -36,7 +36,7 @@ def residues(data: bytes, name: str, secrets: Secrets) -> list[str]:
     header, pixels = _parts(data, name)
     found = []
     if secrets.pattern is not None:
-        if secrets.pattern.search(header):
+        if secrets.in_bytes(header):
             found.append("a word of the patient")
         if any(len(hit) >= PIXEL_WORD for hit in secrets.pattern.findall(pixels)):
             found.append("a word of the patient in the pixels")

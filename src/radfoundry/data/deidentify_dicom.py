@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from radfoundry.data import deidentify_profile as profile
+from radfoundry.data.deidentify_overlays import OVERLAY_DATA, OVERLAYS, overlay_without_text, without_bare_overlays
 from radfoundry.data.deidentify_private import private_kept
 from radfoundry.data.deidentify_profile import CLEAN, DUMMY, EMPTY, KEEP, NEW_UID, REMOVE, SHIFT, Options
 from radfoundry.data.deidentify_values import (
     CODE_WORD,
+    NAME_LIKE,
     PUBLIC_SCHEMES,
     Replacements,
     Secrets,
@@ -25,6 +27,8 @@ from radfoundry.data.pseudonyms import grouped_age
 PATIENT_NAME, PATIENT_ID, ACCESSION, INSTITUTION, AGE = 0x00100010, 0x00100020, 0x00080050, 0x00080080, 0x00101010
 CHARACTER_SET, CODE_SCHEME, CODE_MEANING = 0x00080005, 0x00080102, 0x00080104
 DEPTH_LIMIT = 32
+BIRTH_DATE = 0x00100030
+UID = re.compile(r"[0-9.]{0,64}")
 DECIMALS = re.compile(rb"[0-9eE+\-. \\\0]*")
 # Text outside the names of persons that points to the patient, the exam or the place.
 IDENTITY = frozenset(
@@ -59,24 +63,26 @@ def name_of(tag: int) -> str:
     return "private" if tag >> 16 & 1 else keyword_for_tag(tag) or "not in the dictionary"
 
 
-def secrets_of(dataset: Any) -> Secrets:
-    """Everything at any depth that points to the patient: names, numbers, places and dates."""
+def secrets_of(dataset: Any, options: Options) -> Secrets:
+    """Everything at any depth that points to the patient: names, numbers, dates, and places unless they may stay."""
     texts: list[str] = []
     dates: list[str] = []
-    for tag, value in _told(dataset, 0):
+    for tag, value in _told(dataset, options, 0):
         (dates if tag in TOLD_DATES else texts).append(value)
-        if tag == 0x00100030:
+        if tag == BIRTH_DATE:
             texts.append(value)
     return Secrets.of(texts, dates)
 
 
-def _told(dataset: Any, depth: int) -> Iterator[tuple[int, str]]:
+def _told(dataset: Any, options: Options, depth: int) -> Iterator[tuple[int, str]]:
     for key in list(dataset.keys()):
         tag, vr = int(key), representation(dataset, key)
         if vr == "SQ" and depth < DEPTH_LIMIT and not tag >> 16 & 1:
             for item in dataset[key].value or ():
-                yield from _told(item, depth + 1)
-        elif vr == "PN" or tag in IDENTITY or tag in TOLD_DATES:
+                yield from _told(item, options, depth + 1)
+        elif tag in TOLD_DATES and options.dates == "full" and tag != BIRTH_DATE:
+            continue
+        elif vr == "PN" or tag in TOLD_DATES or (tag in IDENTITY and profile.action_of(tag, vr, options) != KEEP):
             yield from ((tag, text) for text in texts_of(dataset, key) if text)
 
 
@@ -152,6 +158,7 @@ def cleaned(dataset: Any, cleaner: Cleaner, *, depth: int = 0) -> Any:
         done = _act(found, made, cleaner, depth)
         if done not in (KEEP, CLEAN):
             cleaner.note(int(key), {REMOVE: "removed", EMPTY: "emptied", SHIFT: "shifted"}.get(done, "replaced"))
+    without_bare_overlays(made)
     for key, item in private_kept(dataset, cleaner.options, cleaner.secrets):
         made[key] = item
         cleaner.note(int(key), "kept")
@@ -175,9 +182,24 @@ def _act(found: Found, made: Any, cleaner: Cleaner, depth: int) -> str:
         made.add_new(tag, vr, dummy(vr) if is_said else None)
         return action
     if action == KEEP:
+        if not _may_stay(found, cleaner.secrets):
+            return REMOVE
         made[found.key] = found.raw
         return KEEP
     return _replaced(found, made, action, cleaner) if action in (NEW_UID, SHIFT) else _clean(found, made, cleaner)
+
+
+def _may_stay(found: Found, secrets: Secrets) -> bool:
+    """Whether an element that an option keeps tells the patient all the same."""
+    if found.tag in profile.PIXELS or found.vr in profile.TIME_VRS:
+        return True
+    if found.vr == "UI":
+        return all(UID.fullmatch(text) for text in found.texts)
+    if found.vr in profile.BYTE_VRS:
+        return not secrets.in_bytes(found.raw.value)
+    if found.vr in profile.NUMBER_VRS:
+        return _number_fits(found.raw, found.vr, secrets)
+    return not any(NAME_LIKE.search(text) or secrets.mentioned(text) for text in found.texts)
 
 
 def _sequence(found: Found, made: Any, action: str, cleaner: Cleaner, depth: int) -> str:
@@ -226,6 +248,8 @@ def _replaced(found: Found, made: Any, action: str, cleaner: Cleaner) -> str:
 def _clean(found: Found, made: Any, cleaner: Cleaner) -> str:
     """Elements that may stay when their form is what it should be and nothing of the patient is in them."""
     vr, raw = found.vr, found.raw
+    if found.key.group in OVERLAYS and found.key.element == OVERLAY_DATA:
+        return REMOVE if cleaner.secrets.in_bytes(raw.value) else overlay_without_text(found.dataset, found.key, made)
     if vr in profile.BYTE_VRS or vr in profile.TIME_VRS or vr == "UI":
         return REMOVE
     if vr in profile.NUMBER_VRS:
@@ -266,11 +290,6 @@ def _number_fits(raw: Any, vr: str, secrets: Secrets) -> bool:
     if vr in ("DS", "IS"):
         words = {word.strip(b"+ \0").lstrip(b"0").decode("latin-1") for word in value.split(b"\\")}
         return bool(DECIMALS.fullmatch(value)) and not words & secrets.numbers
-    if secrets.pattern is not None and secrets.pattern.search(value):
+    if secrets.in_bytes(value):
         return False
     return len(value) not in (4, 8) or str(int.from_bytes(value, "little")) not in secrets.numbers
-
-
-def for_patient(cleaner: Cleaner, secrets: Secrets) -> Cleaner:
-    """The same cleaner with other secrets and empty counts."""
-    return replace(cleaner, secrets=secrets, done=Counter())

@@ -9,8 +9,8 @@ from typing import Any
 
 from radfoundry.data.deidentify_dicom import Cleaner, cleaned, secrets_of
 from radfoundry.data.deidentify_pixels import EXPLICIT, clean_pixels
-from radfoundry.data.deidentify_profile import Options
-from radfoundry.data.deidentify_values import Replacements, Secrets, uid_for
+from radfoundry.data.deidentify_profile import PIXELS, Options
+from radfoundry.data.deidentify_values import Replacements, Secrets, registered, uid_for
 from radfoundry.data.dicom_header import FIRST_BYTES, UNCOMPRESSED, Instance, _scanned, plain_uid
 from radfoundry.data.dicom_pydicom import quietly, read_dataset
 from radfoundry.data.dicom_scan import DEFLATED
@@ -61,14 +61,16 @@ def deidentify_dicom(data: bytes, source: Source, relative: str, *, names: Pseud
     instance = _instance(data, source)
     _refuse_kind(instance, options, source)
     dataset = read_dataset(io.BytesIO(data), source, pixels_bytes=len(data))
+    if instance.rows and not any(tag in dataset for tag in PIXELS):
+        raise _refused("truncated", "describes an image and holds no pixels", source)
     with quietly(source):
-        secrets = secrets_of(dataset)
+        secrets = secrets_of(dataset, options)
         identifier = instance.patient_id or f"study {instance.study_uid or relative}"
         cleaner = Cleaner(Replacements(names, identifier), options, secrets)
         made = cleaned(dataset, cleaner)
         count = clean_pixels(dataset, made, instance, options)
         _mark(made, options, count)
-        out = _encoded(made, dataset, instance, names, options)
+        out = _encoded(made, dataset, instance, names)
     place = "/".join(
         (
             names.patient(identifier),
@@ -93,6 +95,8 @@ def _instance(data: bytes, source: Source) -> Instance:
 
 def _refuse_kind(instance: Instance, options: Options, source: Source) -> None:
     kind = instance.sop_class or ""
+    if instance.transfer_syntax and not registered(instance.transfer_syntax):
+        raise _refused("transfer-syntax", "states a transfer syntax that the standard does not know", source)
     if not kind and not instance.rows:
         raise _refused("no-rule", "does not say what kind of object it is", source)
     if kind.startswith(REPORT) and not kind.startswith(f"{STORAGE}88.59"):
@@ -130,7 +134,7 @@ def _mark(made: Any, options: Options, masked: int) -> None:
         made.add_new(0x00280301, "CS", "NO")
 
 
-def _encoded(made: Any, dataset: Any, instance: Instance, names: Pseudonyms, options: Options) -> bytes:
+def _encoded(made: Any, dataset: Any, instance: Instance, names: Pseudonyms) -> bytes:
     """The file's bytes: an empty preamble, a file meta group of our own and the data set."""
     from pydicom.dataset import FileMetaDataset
     from pydicom.filebase import DicomBytesIO
@@ -142,12 +146,15 @@ def _encoded(made: Any, dataset: Any, instance: Instance, names: Pseudonyms, opt
     if syntax == DEFLATED or decompressed:
         syntax = EXPLICIT
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = instance.sop_class or ""
-    old = instance.sop_uid or ""
-    meta.MediaStorageSOPInstanceUID = old if options.uids else uid_for(names, old)
-    meta.TransferSyntaxUID = syntax
-    meta.ImplementationClassUID = IMPLEMENTATION
-    meta.ImplementationVersionName = "RADFOUNDRY"
+    own = {
+        0x00020002: str(made.get("SOPClassUID", "")),
+        0x00020003: str(made.get("SOPInstanceUID", "")) or uid_for(names, instance.series_uid or ""),
+        0x00020010: syntax,
+        0x00020012: IMPLEMENTATION,
+    }
+    for tag, value in own.items():
+        meta.add_new(tag, "UI", value)
+    meta.add_new(0x00020013, "SH", "RADFOUNDRY")
     buffer = DicomBytesIO()
     buffer.write(bytes(128) + b"DICM")
     write_file_meta_info(buffer, meta, enforce_standard=True)

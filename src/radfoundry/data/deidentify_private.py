@@ -45,7 +45,7 @@ def _creator(dataset: Any, key: Any) -> str:
 
 
 def _has_form(value: object, vr: str, secrets: Secrets) -> bool:
-    if not isinstance(value, bytes) or not value or (secrets.pattern is not None and secrets.pattern.search(value)):
+    if not isinstance(value, bytes) or not value or secrets.in_bytes(value):
         return False
     if vr in WIDTHS:
         return len(value) % WIDTHS[vr] == 0 and len(value) <= 4096

@@ -74,6 +74,10 @@ class Secrets:
         numbers = frozenset(word.lstrip("0") for word in words if word.isdigit() and len(word) >= SHORTEST_NUMBER)
         return cls(words, numbers | days, days, pattern)
 
+    def in_bytes(self, value: object) -> bool:
+        """Whether bytes hold one of the longer words in any usual encoding."""
+        return isinstance(value, bytes) and self.pattern is not None and self.pattern.search(value) is not None
+
     def mentioned(self, text: str) -> bool:
         """Whether a text tells a word, a number or a date of the patient."""
         lowered = text.casefold()
