@@ -110,6 +110,11 @@ def rules_of(config: Config, *, create_key: bool = True) -> Rules:
         raise InputError(
             "no such file or folder", where=", ".join(missing), remedy="check the path", finding="missing-file"
         )
+    inside = [
+        source for source in config.sources if Path(source).resolve() in (Path(config.to) / "x").resolve().parents
+    ]
+    if inside:
+        raise InputError("the output would lie inside its own source", where=config.to, remedy="choose another --to")
     names = open_key(config.key_file or default_key_file(config.to), outside=config.to, create=create_key)
     try:
         groups = re.compile(config.pattern).groupindex
@@ -133,9 +138,6 @@ def explain(config: Config) -> Iterator[tuple[str, str, str]]:
 
 def _begin(config: Config, target: Path, rules: Rules) -> Path:
     """The working folder beside the output; of an interrupted run when there is one with the same settings."""
-    inside = [source for source in config.sources if Path(source).resolve() in (target / "x").resolve().parents]
-    if inside:
-        raise InputError("the output would lie inside its own source", where=config.to, remedy="choose another --to")
     work = target.with_name(f".{target.name}.work")
     if not work.exists() and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError("already exists", where=config.to, remedy="choose another --to", finding="exists")
