@@ -20,16 +20,44 @@ from radfoundry.volume import Volume
 
 # Sidecar suffixes as types; those that no person would give one type are left out and counted.
 SUFFIXES = {
-    "T1w": "T1", "T2w": "T2", "FLAIR": "T2-FLAIR", "T2starw": "T2*", "dwi": "DWI", "trace": "DWI", "ADC": "ADC", "asl": "ASL",
-    "bold": "other", "sbref": "other", "epi": "other", "magnitude1": "other", "magnitude2": "other", "phasediff": "other",
-    "mp2rage": "other", "FA": "other", "colFA": "other", "expADC": "other", "S0map": "other", "TB1AFI": "other",
-    "TB1DAM": "other", "TB1SRGE": "other", "mrsref": "other", "svs": "other",
-}  # fmt: skip
+    "T1w": "T1",
+    "T2w": "T2",
+    "FLAIR": "T2-FLAIR",
+    "T2starw": "T2*",
+    "dwi": "DWI",
+    "trace": "DWI",
+    "ADC": "ADC",
+    "asl": "ASL",
+    "bold": "other",
+    "sbref": "other",
+    "epi": "other",
+    "magnitude1": "other",
+    "magnitude2": "other",
+    "phasediff": "other",
+    "mp2rage": "other",
+    "FA": "other",
+    "colFA": "other",
+    "expADC": "other",
+    "S0map": "other",
+    "TB1AFI": "other",
+    "TB1DAM": "other",
+    "TB1SRGE": "other",
+    "mrsref": "other",
+    "svs": "other",
+}
 ANATOMY_WORDS = {"cervical spine": "cervical-spine", "brain": "brain", "head": "brain"}
 MANIFEST = {
-    "T1w": "T1", "T1ce": "T1c", "T2w": "T2", "FLAIR": "T2-FLAIR", "PDw": "other", "DWI": "DWI", "BOLD": "other",
-    "T2starw": "T2*", "TOF angiography (thresholded)": "MRA", "DCE": "T1c",
-}  # fmt: skip
+    "T1w": "T1",
+    "T1ce": "T1c",
+    "T2w": "T2",
+    "FLAIR": "T2-FLAIR",
+    "PDw": "other",
+    "DWI": "DWI",
+    "BOLD": "other",
+    "T2starw": "T2*",
+    "TOF angiography (thresholded)": "MRA",
+    "DCE": "T1c",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +180,9 @@ def _series(place: Path) -> list[Any]:
     from radfoundry.records import InputError
 
     found = []
-    for group in group_instances(read_instances([Source(str(path)) for path in sorted(place.rglob("*")) if path.is_file()])):
+    for group in group_instances(
+        read_instances([Source(str(path)) for path in sorted(place.rglob("*")) if path.is_file()])
+    ):
         try:
             found.append(load_series(group, repair=Repair(gaps="fill", incomplete="drop", spacing="resample")))
         except InputError as error:
@@ -161,20 +191,32 @@ def _series(place: Path) -> list[Any]:
 
 
 def images(root: Path) -> Iterator[RealSeries]:
-    """Image files without a header: brains in five sequences, a spine, an angiogram, an abdomen; few of each patient."""
+    """Image files without a header: brains in five sequences, a spine, an angiogram, an abdomen."""
     from radfoundry.data.nifti import read_nifti
 
     sets = (
-        "brain_tumor_progression_dicom", "brats2015_glioma", "ms_lesions", "niivue_volumes", "spine_sct",
-        "tcga_glioma_multiseg", "pyradiomics_cases", "msd_hippocampus",
-    )  # fmt: skip
+        "brain_tumor_progression_dicom",
+        "brats2015_glioma",
+        "ms_lesions",
+        "niivue_volumes",
+        "spine_sct",
+        "tcga_glioma_multiseg",
+        "pyradiomics_cases",
+        "msd_hippocampus",
+    )
     for folder in sets:
         with (root / folder / "manifest.csv").open(newline="") as handle:
             rows = list(csv.DictReader(handle))
         for row in rows[:1000]:
             truth = _manifest_truth(row.get("sequence", ""))
             path = root / folder / row["file"]
-            if truth is None or not path.is_file() or "mask" in row["file"] or "seg" in path.name or "label" in row["file"]:
+            if (
+                truth is None
+                or not path.is_file()
+                or "mask" in row["file"]
+                or "seg" in path.name
+                or "label" in row["file"]
+            ):
                 continue
             if row.get("modality") not in ("MR", "", None) or (folder == "msd_hippocampus" and _skip(row["file"])):
                 continue
@@ -184,7 +226,11 @@ def images(root: Path) -> Iterator[RealSeries]:
                 cluster=f"{folder}/{row.get('subject', '')}",
                 make="no header",
                 sequence=truth,
-                anatomy="cervical-spine" if folder == "spine_sct" else "brain" if folder != "pyradiomics_cases" else None,
+                anatomy="cervical-spine"
+                if folder == "spine_sct"
+                else "brain"
+                if folder != "pyradiomics_cases"
+                else None,
                 acquisition=Acquisition(),
                 volume=volume,
                 shape=volume.array.shape,

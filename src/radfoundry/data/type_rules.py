@@ -62,14 +62,23 @@ class Ruling:
     detail: str = ""
 
 
-@functools.cache
 def rules(path: str | None = None) -> tuple[Rule, ...]:
     """The rules of type_rules.yaml, or of a file of your own; a faulty rule is refused by its name."""
-    where = Path(path) if path else FILE
+    return _bundled() if path is None else _read(Path(path))
+
+
+@functools.cache
+def _bundled() -> tuple[Rule, ...]:
+    return _read(FILE)
+
+
+def _read(where: Path) -> tuple[Rule, ...]:
     try:
         listed = yaml.safe_load(where.read_text(encoding="utf-8"))["rules"]
     except (OSError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):
-        raise InputError("holds no rules", where=str(where), remedy="see data/type_rules.yaml in the package") from None
+        listed = None
+    if not isinstance(listed, list) or not all(isinstance(item, dict) for item in listed):
+        raise InputError("holds no rules", where=str(where), remedy="see data/type_rules.yaml in the package")
     return tuple(_rule(item, where) for item in listed)
 
 

@@ -1,0 +1,284 @@
+"""How well series types are told on real series: RADFOUNDRY_DATA=… python benchmarks/curate_types.py [OUT.json].
+
+The classifier has seen simulated series alone. While its header simulator and rules were written, the sidecars of
+ds000221 and of half the sites of spine-generic were looked at (`looked at`); everything else was not (`not looked at`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent / "series_types"))
+import compare
+import real
+
+from radfoundry.data.header_tags import Header, read_header
+from radfoundry.data.series_types import ANATOMIES, REVIEW, SEQUENCES
+from radfoundry.data.type_rules import rules
+from radfoundry.nets.series_pixels import pixel_features
+from radfoundry.nets.series_typing import bundled_judge, type_image
+from radfoundry.records import Acquisition
+from radfoundry.stats.comparisons import mean_difference
+from radfoundry.stats.proportions import clustered_proportion, proportion
+from radfoundry.train.series_bank import SeriesTable
+from radfoundry.train.series_types import damaged, inputs_of, without_header
+
+DAMAGES = (0.0, 0.3, 0.4, 0.5)
+PAIRS_PER_IMAGE = 20
+
+
+def looked_at(item: real.RealSeries) -> bool:
+    """Whether the source was looked at while the header simulator and the rules were written."""
+    site = item.cluster.split("/")[-2] if item.source.startswith("spine-generic") else ""
+    return "ds000221" in item.source or (item.source.startswith("spine-generic") and sum(map(ord, site)) % 2 == 0)
+
+
+def answers(
+    items: Sequence[real.RealSeries], *, header: bool = True, pixels: bool = True, listed: Any = None
+) -> list[Any]:
+    """The package's answer on every series; `listed` are the rules, or an empty list for none."""
+    judge = replace(bundled_judge(), rules=rules() if listed is None else listed)
+    found = []
+    for item in items:
+        said = item.acquisition if header else Acquisition()
+        place = (item.shape, item.spacing_mm) if header else (None, None)
+        typed = type_image(said, item.volume if pixels else None, shape=place[0], spacing_mm=place[1], judge=judge)
+        found.append(typed[0] if len(typed) == 1 else replace(typed[0], sequence=_majority(typed)))
+    return found
+
+
+def _majority(typed: Sequence[Any]) -> str:
+    """One type for a series with parts: diffusion if any part is, else the first part's."""
+    kinds = [item.sequence for item in typed]
+    return "DWI" if "DWI" in kinds else kinds[0]
+
+
+def judged(items: Sequence[real.RealSeries], found: Sequence[Any]) -> dict[str, Any]:
+    """Accuracy among the series that were not sent to review, and the share that was."""
+    keep = np.array([item.sequence != REVIEW for item in found])
+    right = np.array([item.sequence == truth.sequence for item, truth in zip(found, items, strict=True)])
+    likely = np.array([item.likely == truth.sequence for item, truth in zip(found, items, strict=True)])
+    people = np.array([item.cluster for item in items])
+    told: dict[str, Any] = {"series": len(items), "patients": len(set(people))}
+    told["abstained"] = clustered_proportion(~keep, people, name="abstained").to_dict() if len(items) else None
+    told["accuracy"] = (
+        clustered_proportion(right[keep], people[keep], name="accuracy").to_dict() if keep.any() else None
+    )
+    told["likeliest right"] = clustered_proportion(likely, people, name="accuracy").to_dict() if len(items) else None
+    mistakes = Counter(
+        f"{truth.sequence} called {item.sequence} ({truth.source})"
+        for item, truth, kept, good in zip(found, items, keep, right, strict=True)
+        if kept and not good
+    )
+    told["mistakes"] = dict(mistakes.most_common(12))
+    told["reviewed"] = dict(
+        Counter(f"{t.sequence} ({t.source})" for t, kept in zip(items, keep, strict=True) if not kept).most_common(12)
+    )
+    regions = [(f.anatomy, t.anatomy) for f, t in zip(found, items, strict=True) if t.anatomy is not None]
+    kept = [(one, other) for one, other in regions if one != REVIEW]
+    told["anatomy abstained"] = proportion(len(regions) - len(kept), max(len(regions), 1)).to_dict()
+    told["anatomy accuracy"] = (
+        proportion(sum(one == other for one, other in kept), len(kept)).to_dict() if kept else None
+    )
+    return told
+
+
+def recalls(items: Sequence[real.RealSeries], found: Sequence[Any]) -> dict[str, list[int]]:
+    """For every type: series called so (review counts as not), and all."""
+    table = {}
+    for name in SEQUENCES:
+        rows = [item for item, truth in zip(found, items, strict=True) if truth.sequence == name]
+        if rows:
+            table[name] = [sum(item.sequence == name for item in rows), len(rows)]
+    return table
+
+
+def paired_table(
+    items: Sequence[real.RealSeries], sidecars: Sequence[real.RealSeries], *, seed: int
+) -> tuple[SeriesTable, np.ndarray]:
+    """Real pixels of one patient beside a real header of the same type from another scan: both sides are real."""
+    rng = np.random.default_rng(seed)
+    by_type = {name: [s for s in sidecars if s.sequence == name] for name in SEQUENCES}
+    rows: list[tuple[Header, np.ndarray, real.RealSeries]] = []
+    for item in items:
+        vector = pixel_features(item.volume) if item.volume is not None else None
+        matching = by_type.get(item.sequence or "", [])
+        if vector is None or not matching:
+            continue
+        for _ in range(PAIRS_PER_IMAGE):
+            side = matching[int(rng.integers(len(matching)))]
+            rows.append((read_header(side.acquisition), vector, item))
+    table = SeriesTable(
+        numbers=np.stack([row[0].numbers for row in rows]),
+        words=np.stack([row[0].words for row in rows]),
+        stated=np.stack([row[0].stated for row in rows]),
+        pixels=np.stack([row[1] for row in rows]),
+        has_pixels=np.ones(len(rows), bool),
+        sequence=np.array([SEQUENCES.index(row[2].sequence or "other") for row in rows]),
+        anatomy=np.array([ANATOMIES.index(row[2].anatomy or "other") for row in rows]),
+        agent=np.zeros(len(rows), int),
+        make=np.full(len(rows), "paired"),
+        protocol=np.full(len(rows), ""),
+    )
+    return table, np.array([row[2].cluster for row in rows])
+
+
+def damage_curve(table: SeriesTable, people: np.ndarray, *, seed: int) -> dict[str, Any]:
+    """Fused, header alone and pixels alone with more and more tags missing or wrong, and the paired differences."""
+    net = bundled_judge().net
+    told: dict[str, Any] = {}
+    for share in DAMAGES:
+        rng = np.random.default_rng([seed, int(share * 100)])
+        broken = damaged(table, missing=share / 2, wrong=share / 2, rng=rng)
+        ways = {
+            "fused": broken,
+            "header": replace(broken, has_pixels=np.zeros(len(table), bool)),
+            "pixels": without_header(broken),
+        }
+        right = {}
+        for name, way in ways.items():
+            with torch.no_grad():
+                chosen = net.probabilities(inputs_of(way))["sequence"].argmax(dim=1).numpy()
+            right[name] = (chosen == table.sequence).astype(float)
+        told[f"{share:.0%}"] = {name: clustered_proportion(hit > 0, people).to_dict() for name, hit in right.items()}
+        for other in ("header", "pixels"):
+            gap = mean_difference(right["fused"], right[other], patient=people)
+            told[f"{share:.0%}"][f"fused minus {other}"] = gap.to_dict()
+    return told
+
+
+def timing(items: Sequence[real.RealSeries]) -> dict[str, Any]:
+    """Seconds per series after reading, with two threads: pixels, and header alone."""
+    torch.set_num_threads(2)
+    judge = bundled_judge()
+    some = [item for item in items if item.volume is not None][:20]
+    clock: dict[str, list[float]] = {"header and pixels": [], "header alone": []}
+    for item in some:
+        for name, volume in (("header and pixels", item.volume), ("header alone", None)):
+            begun = time.perf_counter()
+            type_image(item.acquisition, volume, shape=item.shape, spacing_mm=item.spacing_mm, judge=judge)
+            clock[name].append(time.perf_counter() - begun)
+    torch.set_num_threads(1)
+    return {
+        name: {"median": float(np.median(v)), "longest": float(max(v)), "series": len(v)} for name, v in clock.items()
+    }
+
+
+def hostile(root: Path) -> list[dict[str, str]]:
+    """Images that must not be given a confident wrong type: CT and masks without a header, one slice, noise."""
+    from radfoundry.data.nifti import read_nifti
+    from radfoundry.volume import Volume
+
+    cases: list[tuple[str, Acquisition, Volume | None]] = [("no header, no pixels", Acquisition(), None)]
+    for name in (
+        "totalseg_examples/example_ct.nii.gz",
+        "totalseg_examples/example_seg.nii.gz",
+        "totalseg_examples/example_mr_sm.nii.gz",
+        "niivue_volumes/CT_pitch.nii.gz",
+        "ms_lesions/cross_sectional/patient07/lesions.nii.gz",
+        "spine_sct/t2/t2_seg-manual.nii.gz",
+        "pyradiomics_cases/prostate_phantom_subvolume_image.nii.gz",
+        "pyradiomics_cases/breast1_image.nii.gz",
+    ):
+        volume = read_nifti(root / name).volume if (root / name).is_file() else None
+        cases += [(f"{name}, no header", Acquisition(), volume)] if volume is not None else []
+    noise = np.random.default_rng(0).normal(0, 1, (64, 64, 20)).astype(np.float32)
+    cases.append(("noise, no header", Acquisition(), Volume.of(noise, np.diag([3.0, 3.0, 5.0, 1.0]))))
+    cases.append(("one slice, no header", Acquisition(), Volume.of(noise[:, :, :1], np.eye(4))))
+    cases.append(("an empty image", Acquisition(modality="MR"), Volume.of(np.zeros((40, 40, 20)), np.eye(4))))
+    rows = []
+    for name, said, volume in cases:
+        typed = type_image(said, volume)[0]
+        rows.append(
+            {
+                "case": name,
+                "type": typed.sequence,
+                "likely": typed.likely,
+                "anatomy": typed.anatomy,
+                "why": typed.reasons[0],
+            }
+        )
+    return rows
+
+
+def comparators(items: Sequence[real.RealSeries], tell: Callable[[real.RealSeries], str | None]) -> dict[str, Any]:
+    """A comparator's accuracy among the series it names, and how many it does not name."""
+    named = [(tell(item), item) for item in items]
+    kept = [(word, item) for word, item in named if word is not None]
+    hits = np.array([word == item.sequence for word, item in kept])
+    people = np.array([item.cluster for _, item in kept])
+    return {
+        "named": proportion(len(kept), max(len(items), 1)).to_dict(),
+        "accuracy": clustered_proportion(hits, people).to_dict() if len(kept) else None,
+    }
+
+
+def main(root: Path, out: Path) -> None:
+    """All measurements into one JSON file."""
+    torch.set_num_threads(1)
+    sidecars = list(real.sidecars(root))
+    seen = [item for item in sidecars if looked_at(item)]
+    unseen = [item for item in sidecars if not looked_at(item)]
+    dicom, files = list(real.dicom(root)), list(real.images(root))
+    told: dict[str, Any] = {"about": compare.about(), "sets": {}, "rules": {}}
+    groups = {"sidecars, not looked at": unseen, "sidecars, looked at": seen, "DICOM": dicom, "image files": files}
+    for name, items in groups.items():
+        found = answers(items)
+        told["sets"][name] = judged(items, found)
+        told["sets"][name]["recall"] = recalls(items, found)
+        if name != "image files":
+            bare = answers(items, listed=[])
+            told["rules"][name] = {
+                "with": recalls(items, found),
+                "without": recalls(items, bare),
+                "without rules": judged(items, bare),
+            }
+    everything = [*unseen, *dicom]
+    told["held out"] = {
+        make: judged(part, answers(part))
+        for make in sorted({item.make for item in everything})
+        if (part := [item for item in everything if item.make == make])
+    }
+    told["DICOM, header alone"] = judged(dicom, answers(dicom, pixels=False))
+    told["DICOM, pixels alone"] = judged(dicom, answers(dicom, header=False))
+    told["name rules"] = {
+        name: comparators(items, compare.by_name) for name, items in groups.items() if name != "image files"
+    }
+    told["rules at ingest"] = {
+        name: comparators(items, compare.at_ingest) for name, items in groups.items() if name != "image files"
+    }
+    told["dcm2niix"] = compare.dcm2niix_guess(root)
+    with_pixels = [item for item in [*dicom, *files] if item.volume is not None]
+    table, people = paired_table(with_pixels, unseen, seed=0)
+    told["damage"] = {"pairs": len(table), "patients": len(set(people.tolist())), **damage_curve(table, people, seed=0)}
+    told["seconds"] = timing(with_pixels)
+    told["hostile"] = hostile(root)
+    out.write_text(json.dumps(_short(told), indent=1) + "\n", encoding="utf-8")
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _short(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_short(item) for item in value]
+    return round(value, 4) if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    data = os.environ.get("RADFOUNDRY_DATA")
+    if not data:
+        sys.exit("set RADFOUNDRY_DATA to the folder with the real sets")
+    main(
+        Path(data), Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "results" / "curate_types.json"
+    )

@@ -1,0 +1,127 @@
+"""Rules over headers: what vendors write stands for what it says, contradictions go to a person, nothing is silent."""
+
+import pytest
+
+from radfoundry.data.header_tags import read_header, tags
+from radfoundry.data.series_types import REVIEW, SEQUENCES
+from radfoundry.data.type_rules import STRENGTHS, apply_rules, facts_of, other_modality, rules
+from radfoundry.records import Acquisition, InputError
+
+
+def ruled(said, *, chosen="other", confidence=0.5, limit=0.9, pixels=None, shape=None, spacing_mm=None):
+    acquisition = Acquisition(modality="MR", **said)
+    header = read_header(acquisition, shape=shape, spacing_mm=spacing_mm)
+    return apply_rules(facts_of(acquisition, header, pixels=pixels), chosen=chosen, confidence=confidence, limit=limit)
+
+
+# Headers as the makes write them (public conformance statements and published sample headers).
+CASES = {
+    "Siemens ADC": ({"image_type": ("DERIVED", "PRIMARY", "DIFFUSION", "ADC", "ND", "NORM")}, "ADC"),
+    "Siemens trace": ({"image_type": ("DERIVED", "PRIMARY", "DIFFUSION", "TRACEW", "ND")}, "DWI"),
+    "Siemens fractional anisotropy": ({"image_type": ("DERIVED", "PRIMARY", "DIFFUSION", "FA")}, "other"),
+    "Siemens minimum projection": ({"image_type": ("DERIVED", "PRIMARY", "MNIP", "ND")}, "SWI"),
+    "Siemens phase": ({"image_type": ("ORIGINAL", "PRIMARY", "P", "ND")}, "other"),
+    "Philips exponential ADC": ({"image_type": ("DERIVED", "PRIMARY", "EADC", "EADC")}, "other"),
+    "b-value": ({"b_value_s_per_mm2": 1000.0}, "DWI"),
+    "GE angiogram": ({"scan_options": ("VASCTOF_GEMS", "FC")}, "MRA"),
+    "Siemens balanced": ({"sequence_name": "*tfi2d1_15", "scanning_sequence": ("GR",)}, "SSFP"),
+    "GE balanced": ({"sequence_name": "FIESTA", "scanning_sequence": ("GR",)}, "SSFP"),
+    "labelling": ({"image_type": ("ORIGINAL", "PRIMARY", "ASL")}, "ASL"),
+    "localizer": ({"image_type": ("ORIGINAL", "PRIMARY", "LOCALIZER")}, "LOC"),
+    "FLAIR": ({"inversion_time_ms": 2500.0, "repetition_time_ms": 9000.0, "echo_time_ms": 90.0}, "T2-FLAIR"),
+    "STIR": ({"inversion_time_ms": 160.0, "repetition_time_ms": 4000.0, "echo_time_ms": 40.0}, "other"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_the_makes_write_stands_for_what_it_says(name):
+    said, expected = CASES[name]
+    found = ruled(said)
+    assert found.type == expected and found.reasons and found.rules
+
+
+def test_only_what_the_header_states_in_so_many_words_goes_before_a_confident_classifier():
+    flair, adc = CASES["FLAIR"][0], CASES["Siemens ADC"][0]
+    assert ruled(flair, chosen="T2", confidence=0.99).type == REVIEW
+    assert ruled(flair, chosen="T2", confidence=0.80).type == "T2-FLAIR"
+    assert ruled(adc, chosen="DWI", confidence=0.999).type == "ADC"
+
+
+def test_a_soft_rule_keeps_out_of_a_confident_classifiers_way_and_is_told():
+    said = {"scanning_sequence": ("SE",), "repetition_time_ms": 4000.0, "echo_time_ms": 100.0}
+    assert ruled(said, chosen="other", confidence=0.6).type == "T2"
+    found = ruled(said, chosen="DWI", confidence=0.96)
+    assert found.type == "DWI" and any("would speak for T2" in reason for reason in found.reasons)
+
+
+def test_without_a_rule_the_limit_decides():
+    assert ruled({}, chosen="SWI", confidence=0.89).type == REVIEW
+    assert ruled({}, chosen="SWI", confidence=0.91).type == "SWI"
+
+
+def test_contrast_agent_makes_t1_into_t1c_and_none_stated_asks():
+    assert ruled({"contrast_agent": "stated"}, chosen="T1", confidence=0.97).type == "T1c"
+    assert ruled({"contrast_agent": "NONE"}, chosen="T1", confidence=0.97).type == "T1"
+    assert ruled({}, chosen="T1c", confidence=0.97).type == REVIEW
+
+
+def test_a_label_map_and_ct_without_a_header_are_seen():
+    assert ruled({}, chosen="T1", confidence=0.99, pixels={"distinct_values": 2.0}).type == "other"
+    nothing = Acquisition()
+    facts = facts_of(nothing, read_header(nothing), pixels={"lowest_value": -1024.0, "highest_value": 1800.0})
+    assert apply_rules(facts, chosen="T1", confidence=0.99, limit=0.5).type == REVIEW
+
+
+def test_every_rule_can_be_met_by_what_the_tags_hold():
+    known = tags()
+    numbers = {*known.numbers, "distinct_values", "lowest_value", "highest_value"}
+    texts = {source for source, _ in known.words.values()}
+    for rule in rules():
+        assert rule.type in SEQUENCES and rule.strength in STRENGTHS
+        assert set(rule.match) | set(rule.not_match) <= texts, rule.name
+        assert set(rule.between) <= numbers, rule.name
+        assert set(rule.missing) <= numbers | texts, rule.name
+        assert all(low < high for low, high in rule.between.values()), rule.name
+    assert len({rule.name for rule in rules()}) == len(rules())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rules: [{name: a, type: T9, strength: soft, says: x}]",
+        "rules: [{name: a, type: T1, strength: soft, says: x, odd: 1}]",
+        "rules: [{name: a, type: T1, strength: soft, says: x, match: {body_part: '('}}]",
+        "nothing: here",
+        "rules: 3",
+    ],
+)
+def test_faulty_rules_are_one_clear_line(tmp_path, text):
+    (tmp_path / "rules.yaml").write_text(text)
+    with pytest.raises(InputError) as found:
+        rules(str(tmp_path / "rules.yaml"))
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "detail"),
+    [
+        ({"modality": "CT", "convolution_kernel": "B70f"}, "CT", "sharp kernel, no contrast agent stated"),
+        (
+            {"modality": "CT", "convolution_kernel": "STANDARD", "contrast_agent": "stated"},
+            "CT",
+            "soft kernel, contrast agent stated",
+        ),
+        ({"modality": "DX", "view_position": "PA"}, "radiograph", "PA"),
+        ({"modality": "CR", "view_position": "LL", "laterality": "L"}, "radiograph", "lateral, left"),
+        ({"modality": "MG", "view_position": "CC", "laterality": "R"}, "mammogram", "CC, right"),
+        ({"modality": "US"}, "ultrasound", ""),
+    ],
+)
+def test_other_machines_by_their_header(said, kind, detail):
+    found = other_modality(Acquisition(**said))
+    assert (found.type, found.detail) == (kind, detail)
+
+
+def test_a_radiograph_without_a_view_is_for_a_person():
+    assert other_modality(Acquisition(modality="DX")).type == REVIEW
+    assert other_modality(Acquisition(modality="MR")) is None
