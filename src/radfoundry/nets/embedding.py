@@ -102,7 +102,7 @@ def embed(
     missing = [item for item in series if _key(item, reads_header) not in known]
     done = len(series) - len(missing)
     for group in _groups(missing, batch):
-        images = np.stack([_image(item, plan, encoder.spec, cohort.path) for item in group])
+        images = np.stack([image_of(item, plan, encoder.spec, cohort.path) for item in group])
         with torch.no_grad():
             header = _header(group) if reads_header else {}
             vectors = encoder.encode(torch.from_numpy(images), **header).pooled.float().cpu().numpy()
@@ -163,7 +163,7 @@ def refusal(series: Series, spec: EncoderSpec) -> str:
     return ""
 
 
-def _image(series: Series, plan: prepare.Plan, spec: EncoderSpec, folder: str | None) -> np.ndarray:
+def image_of(series: Series, plan: prepare.Plan, spec: EncoderSpec, folder: str | None) -> np.ndarray:
     """(channels, I, J, K) float32; a series over time or b-value is averaged, colours become grey."""
     cache = None if folder is None else Path(folder) / "cache"
     array = prepare.prepared(series, plan, cache=cache).array.astype(np.float32)

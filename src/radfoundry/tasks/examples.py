@@ -16,9 +16,9 @@ Wanted = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """One row per series. `row` is its place in the table of features, by which tokens and images are found.
+    """One row per series. `row` is its place in the table of features, by which `views` finds its image.
 
-    features (n, width); answer (n,) or (n, parts); case, patient, site (n,).
+    features (n, width); answer (n,) or (n, parts); case, patient, site, series (n,).
     """
 
     features: np.ndarray
@@ -27,13 +27,15 @@ class Examples:
     patient: np.ndarray
     site: np.ndarray
     row: np.ndarray
+    series: np.ndarray
+    views: Any = None
 
     def __len__(self) -> int:
         return len(self.case)
 
     def take(self, keep: np.ndarray) -> Examples:
         """The rows named by a boolean mask or an index array."""
-        names = ("features", "answer", "case", "patient", "site", "row")
+        names = ("features", "answer", "case", "patient", "site", "row", "series")
         return replace(self, **{name: getattr(self, name)[keep] for name in names})
 
 
@@ -63,7 +65,9 @@ class Learner(Protocol):
         ...
 
 
-def examples(embeddings: Embeddings, truth: Mapping[str, Any], wanted: Wanted, *, name: str = "series") -> Examples:
+def examples(
+    embeddings: Embeddings, truth: Mapping[str, Any], wanted: Wanted, *, name: str = "series", views: Any = None
+) -> Examples:
     """The series that match and whose case has an answer; refused when there is none."""
     keep = [index for index, series in enumerate(embeddings.series) if series.case in truth and matches(series, wanted)]
     if not keep:
@@ -82,6 +86,8 @@ def examples(embeddings: Embeddings, truth: Mapping[str, Any], wanted: Wanted, *
         patient=np.array([series.patient for series in chosen]),
         site=np.array([series.site or "unknown" for series in chosen]),
         row=np.array(keep),
+        series=np.array([series.key for series in chosen]),
+        views=views,
     )
 
 

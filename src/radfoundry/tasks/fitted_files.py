@@ -32,8 +32,8 @@ def write(fitted: Any, path: Path, *, probe: np.ndarray) -> None:
         save_file(tensors, partial, metadata=metadata)
 
 
-def read(path: str | Path) -> tuple[Fitted, np.ndarray]:
-    """A fitted model and the embedding of the probe image; refuses anything else."""
+def read(path: str | Path, *, encoder: Any = None) -> tuple[Fitted, np.ndarray]:
+    """A fitted model around its encoder, and the embedding of the probe image; refuses anything else."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -41,8 +41,8 @@ def read(path: str | Path) -> tuple[Fitted, np.ndarray]:
             about = json.loads((handle.metadata() or {})["radfoundry"])
             arrays = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
         probe = arrays.pop(PROBE)
-        return RESTORED[about["rung"]](about, arrays), probe
-    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError):
+        return RESTORED[about["rung"]](about, arrays, encoder), probe
+    except (SafetensorError, OSError, KeyError, TypeError, RuntimeError, json.JSONDecodeError):
         raise InputError("not a model written by radfoundry adapt", where=str(path), finding="unreadable") from None
 
 
@@ -52,11 +52,28 @@ def _pooled_state(fitted: FittedPooled) -> tuple[dict[str, Any], dict[str, np.nd
     return about, dict(head.arrays)
 
 
-def _pooled(about: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> FittedPooled:
+def _pooled(about: Mapping[str, Any], arrays: dict[str, np.ndarray], _encoder: Any) -> FittedPooled:
     head = about["head"]
     if head["name"] not in (*RAW, "knn"):
         raise KeyError(head["name"])
     return FittedPooled(heads.FittedHead(head["name"], head["kind"], float(head["strength"]), arrays), None)
 
 
-RESTORED: dict[str, Callable[[Mapping[str, Any], dict[str, np.ndarray]], Fitted]] = {"frozen": _pooled}
+def _tuned(about: Mapping[str, Any], arrays: dict[str, np.ndarray], encoder: Any) -> Fitted:
+    from radfoundry.tasks import tuned
+
+    return tuned.restore(about, arrays, encoder)
+
+
+def _baseline(about: Mapping[str, Any], arrays: dict[str, np.ndarray], encoder: Any) -> Fitted:
+    from radfoundry.tasks import baselines
+
+    return baselines.restore(about, arrays, encoder)
+
+
+RESTORED: dict[str, Callable[[Mapping[str, Any], dict[str, np.ndarray], Any], Fitted]] = {
+    "frozen": _pooled,
+    "tuned": _tuned,
+    "trivial": _baseline,
+    "radiomics": _baseline,
+}

@@ -19,6 +19,7 @@ from radfoundry.tasks import accepts as limits
 from radfoundry.tasks import finish as finishing
 from radfoundry.tasks import fitted_files
 from radfoundry.tasks.examples import Examples, Fitted, by_case
+from radfoundry.tasks.views import Views
 
 FORMAT = 1
 RECORD = "predictor.json"
@@ -108,7 +109,7 @@ def read(path: str | Path) -> Predictor:
     encoder = embedding.open_encoder(Component(name=name, **about["options"]))
     if hasattr(encoder, "eval"):
         encoder.eval()
-    fitted, probe = fitted_files.read(folder / FITTED)
+    fitted, probe = fitted_files.read(folder / FITTED, encoder=encoder)
     if not _same(encoder, about["spec"], probe):
         raise InputError(
             f"encoder {about['called']} does not give the features the head was fitted on",
@@ -162,6 +163,8 @@ def predict(
         patient=np.array([item.patient for item in series]),
         site=np.array([item.site or "unknown" for item in series]),
         row=np.arange(len(series)),
+        series=np.array([item.key for item in series]),
+        views=Views(series, predictor.encoder, kept.path),
     )
     predictions = by_case([(rows, predictor.fitted.predict(rows))])
     counts = tuple(int((rows.case == case).sum()) for case in predictions.case)

@@ -129,13 +129,11 @@ def probe(
     matches.
     """
     learner: Learner = Pooled(head) if isinstance(head, heads.Head) else head
-    learn = examples(embeddings, truth, design.train_on, name="train_on")
-    asked = examples(embeddings, truth, design.test_on, name="test_on")
+    views = getattr(learner, "views", None)
+    learn = examples(embeddings, truth, design.train_on, name="train_on", views=views)
+    asked = examples(embeddings, truth, design.test_on, name="test_on", views=views)
     classes = class_count(task.kind, truth)
-    if design.split is None:
-        parts = _fold_pairs(learn, asked, kind=task.kind, design=design)
-    else:
-        parts = [_split_pair(cohort, learn, asked, design.split)]
+    parts = pairs(cohort, learn, asked, kind=task.kind, design=design)
     found, said = [], []
     for teaching, testing in parts:
         fitted = learner.fit(teaching, kind=task.kind, classes=classes)
@@ -143,13 +141,29 @@ def probe(
         said.append(finish.finish(found[-1].score, finished(teaching, fitted, task.kind, design)))
     final = parts[0][0] if design.split else learn
     fitted = learner.fit(final, kind=task.kind, classes=classes)
-    predictions, answers = _in_order(found, said)
+    predictions, answers = in_order(found, said)
     how = finished(final, fitted, task.kind, design)
-    notes = [f"{len(truth) - len(predictions)} of {len(truth)} cases with an answer were not tested"]
-    notes = notes if len(predictions) < len(truth) and design.split is None else []
+    notes = remarks(cohort, truth, predictions, design)
+    return Probe(predictions, answers, fitted, how, final, (*notes, how.note) if how.note else notes)
+
+
+def pairs(
+    cohort: Cohort, learn: Examples, asked: Examples, *, kind: str, design: Design
+) -> list[tuple[Examples, Examples]]:
+    """Who teaches and who is tested, fold by fold, or once where a split is named."""
+    if design.split is None:
+        return _fold_pairs(learn, asked, kind=kind, design=design)
+    return [_split_pair(cohort, learn, asked, design.split)]
+
+
+def remarks(cohort: Cohort, truth: Mapping[str, Any], predictions: Predictions, design: Design) -> tuple[str, ...]:
+    """Who was left out, in words."""
+    notes = []
+    if len(predictions) < len(truth) and design.split is None:
+        notes.append(f"{len(truth) - len(predictions)} of {len(truth)} cases with an answer were not tested")
     if len(cohort) > len(truth):
         notes.append(f"{len(cohort) - len(truth)} of {len(cohort)} cases have no answer and were left out")
-    return Probe(predictions, answers, fitted, how, final, tuple(notes + ([how.note] if how.note else [])))
+    return tuple(notes)
 
 
 def class_count(kind: str, truth: Mapping[str, Any]) -> int:
@@ -163,12 +177,14 @@ def finished(rows: Examples, fitted: Any, kind: str, design: Design) -> finish.F
     return finish.choose(held_out, kind, rule=design.rule, wanted=design.wanted)
 
 
-def _in_order(found: Sequence[Predictions], said: Sequence[finish.Answers]) -> tuple[Predictions, finish.Answers]:
+def in_order(found: Sequence[Predictions], said: Sequence[finish.Answers]) -> tuple[Predictions, finish.Answers]:
     """All folds' cases as one table, in order of the case's name."""
     order = np.argsort(np.concatenate([part.case for part in found]), kind="stable")
     names = ("case", "patient", "target", "score", "site")
     together = Predictions(*(np.concatenate([getattr(part, name) for part in found])[order] for name in names))
     columns = ("value", "low", "high", "called")
+    if not said:
+        return together, finish.Answers(together.score, together.score, together.score)
     answers = finish.Answers(*(np.concatenate([getattr(part, name) for part in said])[order] for name in columns))
     return together, answers
 
