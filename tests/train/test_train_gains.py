@@ -1,4 +1,4 @@
-"""What pretraining gained: perfect and useless features, one-way correlations against the statistics' own, pairs cut."""
+"""What pretraining gained: perfect and useless features, one-way correlations against an oracle, pairs cut."""
 
 import numpy as np
 import torch

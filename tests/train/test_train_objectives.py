@@ -1,6 +1,7 @@
 """What every objective must do, whatever it asks: finite loss, gradients everywhere, the same numbers again."""
 
 import functools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from train_samples import CROP, tiny_encoder, tiny_learner, tiny_source
 
 from radfoundry import registry
 from radfoundry.records import InputError
-from radfoundry.train import learner, reports, scene
+from radfoundry.train import draws, learner, reports, scene
 from radfoundry.train.processes import Place
 from radfoundry.train.sources import QUALITY, Simulated
 
@@ -189,3 +190,28 @@ def test_the_source_is_a_function_of_the_step():
     again = Simulated(CROP, 4, 0, "zscore", Place(), tokeniser=tokeniser(), report_length=96).batch(0)
     assert all(torch.equal(getattr(again, name), getattr(told_batch(), name)) for name in again.known if name != "step")
     assert tiny_source().batch(1).case.tolist() == [4, 5, 6, 7]
+
+
+def test_a_share_of_labels_is_always_the_same_patients_and_the_others_teach_nothing():
+    batch = told_batch()
+    one, again = (built({"name": "supervised", "labelled": 0.5}) for _ in range(2))
+    assert one(batch)["loss"].item() == again(batch)["loss"].item()
+    loss = one(batch)["loss"]
+    chosen = draws.uniform(batch.case, 1, seed=0, purpose="labelled")[:, 0] < 0.5
+    assert chosen.any() and not chosen.all()
+    turned = replace(batch, findings=torch.where(chosen[:, None], batch.findings, 1 - batch.findings))
+    torch.testing.assert_close(one(turned)["loss"], loss)
+    turned = replace(batch, findings=torch.where(chosen[:, None], 1 - batch.findings, batch.findings))
+    assert abs(one(turned)["loss"].item() - loss.item()) > 1e-4
+    with pytest.raises(InputError, match="not a share"):
+        built({"name": "supervised", "labelled": 0.0})
+
+
+def test_a_teacher_may_be_named_and_reads_images_in_its_own_scale():
+    batch = told_batch()
+    made = built({"name": "relate", "teacher": "vit3d-tiny", "resolution": 0.0})
+    assert made(batch)["loss"].isfinite()
+    (relate,) = made.objectives.values()
+    told = made(batch)["loss"].item()
+    relate.shuffled = True
+    assert made(batch)["loss"].item() != told

@@ -18,7 +18,7 @@ def tiny_encoder(seed=0):
     spec = EncoderSpec(
         name="tiny", orientation="RAS", spacing_mm=(4.0, 4.0, 4.0), shape=(16, 16, 16), intensity="zscore", width=32
     )
-    return vit.create("tiny", width=32, depth=1, spec=spec, patch=(8, 8, 8), seed=seed)
+    return vit.create(spec, depth=1, patch=(8, 8, 8), seed=seed)
 
 
 def tiny_learner(*components, seed=0, **facts):

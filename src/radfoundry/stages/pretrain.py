@@ -89,6 +89,7 @@ class Config(Settings):
     shuffle_reports: bool = Field(default=False, description="give everybody another one's report (negative control)")
     text: TextSize = Field(default=TextSize(), description="reports: width, depth, length, tokens of the text encoder")
     shuffle_partners: bool = Field(default=False, description="the last view is somebody else's (negative control)")
+    shuffle_teacher: bool = Field(default=False, description="relate: the teacher saw other patients (control)")
     gains: int = Field(default=0, ge=0, description="held-out patients asked before and after; 0 leaves it out")
     beside: dict[str, str] = Field(default={}, description="gains: other encoders to ask, by the name to give them")
     seed: int = Field(default=0, ge=0, description="seed of weights, patients and masks")
@@ -159,6 +160,10 @@ def _train(config: Config, folder: Path, place: Place, progress: Callable[..., N
     from radfoundry.train import loop, sources
 
     model, data = build(config, place)
+    if config.shuffle_teacher:
+        for objective in model.objectives.values():
+            if hasattr(objective, "shuffled"):
+                objective.shuffled = True
     if config.shuffle_partners:
         data = dataclasses.replace(data, source=sources.Parted(data.source))
     course = loop.begin(model, loop_plan(config, place), place=place, folder=folder, settings=fingerprint(config))

@@ -10,17 +10,23 @@ from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
 from radfoundry.losses.distillation import likeness_kept, relational
 from radfoundry.records import InputError
+from radfoundry.train import draws
 from radfoundry.train.processes import gather
+from radfoundry.train.scaling import scaled
 from radfoundry.train.scene import Scene, Shapes, Terms, perceptron
 
 
 class Supervised(nn.Module):
-    """One yes-or-no head for every finding; unknown findings (-1) take no part."""
+    """One yes-or-no head for every finding; unknown findings (-1) take no part.
+
+    labelled: the share of patients whose findings are taken for known, the same ones whenever they come.
+    """
 
     needs: tuple[str, ...] = ("findings",)
 
-    def __init__(self, shapes: Shapes, *, width: int) -> None:
+    def __init__(self, shapes: Shapes, *, width: int, labelled: float) -> None:
         super().__init__()
+        self.labelled = labelled
         if shapes.findings < 1:
             raise InputError("there are no findings to learn", where="objective supervised", remedy="set reports=true")
         self.head = perceptron(shapes.pooled, width, shapes.findings)
@@ -29,10 +35,13 @@ class Supervised(nn.Module):
         """Mean binary cross-entropy over all images and findings."""
         truth = each_view(scene, scene.batch.findings).float()
         known = truth >= 0
+        if self.labelled < 1:
+            chosen = draws.uniform(scene.batch.case, 1, seed=0, purpose="labelled") < self.labelled
+            known = known & each_view(scene, chosen)
         cost = binary_cross_entropy_with_logits(
             self.head(scene.clean.pooled).float(), truth.clamp_min(0), reduction="none"
         )
-        return {"loss": (cost * known).mean()}
+        return {"loss": (cost * known).sum() / known.sum().clamp_min(1)}
 
 
 def each_view(scene: Scene, values: torch.Tensor | None) -> torch.Tensor:
@@ -49,6 +58,7 @@ class Relate(nn.Module):
         super().__init__()
         self.teacher: Any = teacher.requires_grad_(False).eval() if teacher is not None else None
         self.temperature, self.resolution, self.as_released = temperature, resolution, as_released
+        self.shuffled = False
 
     def attach(self, encoder: Any) -> None:
         """Without a checkpoint, the encoder as it is at the start is the teacher."""
@@ -57,11 +67,18 @@ class Relate(nn.Module):
 
             self.teacher = copy.deepcopy(encoder).requires_grad_(False).eval()
 
+    def as_teacher_reads(self, scene: Scene) -> torch.Tensor:
+        """The images under the teacher's own rule of intensities, which a change of scale and offset cannot upset."""
+        rule = self.teacher.spec.intensity
+        return scene.images if rule == scene.encoder.spec.intensity else scaled(scene.images[:, 0], rule)[:, None]
+
     def forward(self, scene: Scene) -> Terms:
         """Terms `relation` and, where asked for, `resolution`."""
         ours = gather(scene.clean.pooled)
         with torch.no_grad():
-            theirs = gather(self.teacher.encode(scene.images).pooled)
+            theirs = gather(self.teacher.encode(self.as_teacher_reads(scene)).pooled)
+            if self.shuffled:  # the negative control: relations of other patients
+                theirs = theirs.roll(scene.views, dims=0)
         terms = {"relation": relational(ours, theirs, temperature=self.temperature, as_released=self.as_released)}
         terms["loss"] = terms["relation"]
         if self.resolution > 0:
@@ -78,9 +95,14 @@ def halved(images: torch.Tensor) -> torch.Tensor:
     return interpolate(small, size=images.shape[2:], mode="trilinear", align_corners=False)
 
 
-def build(shapes: Shapes, *, width: int = 128) -> Supervised:
-    """Supervised heads on findings (the second stage of VersaMammo, arXiv 2509.20271)."""
-    return Supervised(shapes, width=width)
+def build(shapes: Shapes, *, width: int = 128, labelled: float = 1.0) -> Supervised:
+    """Supervised heads on findings (the second stage of VersaMammo, arXiv 2509.20271).
+
+    labelled: share of patients that have labels, to see what few of them are worth.
+    """
+    if not 0 < labelled <= 1:
+        raise InputError(f"labelled={labelled} is not a share", where="objective supervised", remedy="0.1, for example")
+    return Supervised(shapes, width=width, labelled=labelled)
 
 
 def build_relate(
@@ -91,13 +113,15 @@ def build_relate(
     resolution: float = 1.0,
     as_released: bool = False,
 ) -> Relate:
-    """Relational distillation from a teacher's checkpoint (VersaMammo); widths need not match.
+    """Relational distillation from a teacher (VersaMammo), by name or checkpoint; widths need not match.
 
     resolution: weight of the low-resolution part. as_released: the divergence the other way round and the coarse
     image compared with itself, as in the released code.
     """
-    if teacher is None:
-        return Relate(None, temperature=temperature, resolution=resolution, as_released=as_released)
-    from radfoundry.nets import checkpoint
+    known = None
+    if teacher is not None:
+        from radfoundry.config import Component
+        from radfoundry.nets import embedding
 
-    return Relate(checkpoint.load(teacher), temperature=temperature, resolution=resolution, as_released=as_released)
+        known = embedding.open_encoder(Component(name=teacher))
+    return Relate(known, temperature=temperature, resolution=resolution, as_released=as_released)
