@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
 
 import torch
 
 from radfoundry.records import InputError
+from radfoundry.simulate.stream import draw_crop
 from radfoundry.train import draws
 from radfoundry.train.batches import Batch
 from radfoundry.train.sources import Simulated, shared_cases
 
 HALVED = ("images", "lesion")
+
+
+@lru_cache(maxsize=1)
+def shelf_of(source: Simulated) -> dict[int, Batch]:
+    """The patients of a simulator that were made so far; runs in one process on the same ones share them."""
+    del source
+    return {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +34,7 @@ class Kept:
 
     source: Simulated
     patients: int
-    shelf: dict[int, Batch] = field(default_factory=dict)
+    words: dict[int, dict[str, torch.Tensor]] = field(default_factory=dict)
     orders: dict[int, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -40,12 +49,33 @@ class Kept:
         """The patients of this process at a step."""
         numbers = shared_cases(step, self.source.size, self.source.place)
         cases = [self.order(number // self.patients)[number % self.patients] for number in numbers]
-        missing = sorted({case for case in cases if case not in self.shelf})
+        rows = joined(self.pictures(cases))
+        case = torch.tensor(numbers, device=rows.case.device)
+        return replace(rows, case=case, step=step, **self.told(cases))
+
+    def pictures(self, cases: list[int]) -> list[Batch]:
+        """The patients without their reports, made when they are first asked for."""
+        plain = replace(self.source, size=1, tokeniser=None, report_length=0, shuffled=False)
+        shelf = shelf_of(plain)
+        missing = sorted({case for case in cases if case not in shelf})
         if missing:
-            made = self.source.made(missing)
-            self.shelf.update((case, row_of(made, place)) for place, case in enumerate(missing))
-        rows = joined([self.shelf[case] for case in cases])
-        return replace(rows, case=torch.tensor(numbers, device=rows.case.device), step=step)
+            made = plain.made(missing)
+            shelf.update((case, row_of(made, place)) for place, case in enumerate(missing))
+        return [shelf[case] for case in cases]
+
+    def told(self, cases: list[int]) -> dict[str, torch.Tensor]:
+        """Words, findings, concepts and study of the patients' reports; nothing where none are read."""
+        if self.source.tokeniser is None:
+            return {}
+        missing = sorted({case for case in cases if case not in self.words})
+        if missing:
+            drawn = [draw_crop(self.source.plan, seed=self.source.seed, case=case) for case in missing]
+            made = self.source.reports(drawn, missing)
+            self.words.update(
+                (case, {name: value[place : place + 1] for name, value in made.items()})
+                for place, case in enumerate(missing)
+            )
+        return {name: torch.cat([self.words[case][name] for case in cases]) for name in self.words[cases[0]]}
 
     def order(self, turn: int) -> list[int]:
         """Which patient comes when in a round; the first round is in the order of their numbers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -43,6 +44,7 @@ def written(report: Report, tokeniser: Tokeniser, *, length: int) -> Written:
     )
 
 
+@lru_cache(maxsize=4)
 def learned_tokeniser(plan: CropPlan, *, seed: int, size: int = 512, patients: int = TEACHING_REPORTS) -> Tokeniser:
     """A tokeniser trained on the reports of so many simulated patients."""
     texts = [
