@@ -40,7 +40,7 @@ class Combat:
     shrunk: bool = True
     scaled: bool = True
 
-    def apply(self, features: ArrayLike, site: Sequence[str], covariates: ArrayLike | None = None) -> np.ndarray:
+    def apply(self, features: ArrayLike, site: ArrayLike, covariates: ArrayLike | None = None) -> np.ndarray:
         """Features `(n, p)` as if every row came from one average site; protected covariates keep their effect.
 
         Each row is answered alone, so that who else is in the table changes nothing. Refuses sites that taught
@@ -58,7 +58,7 @@ class Combat:
         freed = (standard - self.shift[index]) / self.scale[index] * unit + expected
         return np.where(steady, freed, table)
 
-    def undo(self, features: ArrayLike, site: Sequence[str], covariates: ArrayLike | None = None) -> np.ndarray:
+    def undo(self, features: ArrayLike, site: ArrayLike, covariates: ArrayLike | None = None) -> np.ndarray:
         """The inverse of `apply`: the features as that site would have measured them."""
         table = _numbers(features, "features")
         index = self._place(site, len(table))
@@ -92,7 +92,7 @@ class Combat:
             rows=np.append(self.rows, len(table)),
         )
 
-    def _place(self, site: Sequence[str], count: int) -> np.ndarray:
+    def _place(self, site: ArrayLike, count: int) -> np.ndarray:
         names = np.asarray(site).astype(str)
         if names.shape != (count,):
             raise InputError(f"{names.size} sites for {count} rows", remedy="give one site a row", finding="shape")
@@ -109,7 +109,7 @@ class Combat:
 
 def fit(
     features: ArrayLike,
-    site: Sequence[str],
+    site: ArrayLike,
     *,
     covariates: ArrayLike | None = None,
     names: Sequence[str] = (),

@@ -24,7 +24,7 @@ class Harmonizer(Protocol):
     """A fitted method: `apply` needs one image alone, `record` and `arrays` hold all that was learned.
 
     A class in the registry's table `harmonizers` also has `fit(images, **options)`, which may go over the images
-    more than once, and `restored(record, arrays)`, the inverse of the two.
+    more than once, `restored(record, arrays)`, the inverse of the two, and `learns`: whether it needs other images.
     """
 
     def apply(self, volume: Volume, *, mask: np.ndarray | None = None) -> Volume:
@@ -87,6 +87,15 @@ def fit(methods: Sequence[tuple[str, Mapping[str, Any]]], images: Iterable[Volum
         registry.check_options(kind.fit, options, where=f"harmonizers.{name}")
         steps = (*steps, kind.fit(Applied(images, steps) if steps else images, **options))
     return Chain(tuple(name for name, _ in methods), steps)
+
+
+def learns(methods: Sequence[tuple[str, Mapping[str, Any]]]) -> bool:
+    """Whether any of the methods learns from other images than the one it is applied to.
+
+    >>> learns([("n4", {}), ("zscore", {})]), learns([("n4", {}), ("nyul", {})])
+    (False, True)
+    """
+    return any(registry.resolve("harmonizers", name).learns for name, _ in methods)
 
 
 def write(chain: Chain, path: str | Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -21,6 +21,7 @@ LEVELS = 3
 class BiasField:
     """N4: the image is divided by the smooth field that makes its histogram sharpest; mean tissue brightness stays."""
 
+    learns: ClassVar[bool] = False
     coarse_mm: float = 4.0
     turns: int = 30
     distance_mm: float = 200.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from scipy import ndimage
@@ -22,6 +22,8 @@ SHARE_OF_A_PEAK = 0.1  # of the highest one; smaller humps are noise
 @dataclass(frozen=True)
 class TissueScale:
     """Mean 0 and deviation 1 over the tissue of each image; nothing is learned from others."""
+
+    learns: ClassVar[bool] = False
 
     @classmethod
     def fit(cls, images: Iterable[Volume]) -> Self:
@@ -57,6 +59,7 @@ class Landmarks:
     averaging. Between landmarks the map is straight; beyond, its end pieces go on.
     """
 
+    learns: ClassVar[bool] = True
     percentiles: tuple[float, ...]
     standard: tuple[float, ...]
     images: int
@@ -123,6 +126,7 @@ class Histogram(Landmarks):
 class Stripe:
     """A narrow stripe of grey values around the peak of the tissue becomes 0 with deviation 1, as in WhiteStripe."""
 
+    learns: ClassVar[bool] = False
     peak: str = "largest"
     width: float = 0.05
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class Spectrum:
     field of view the waves are counted in, `level` `(a, b, c)` the mean logarithm of their amplitudes.
     """
 
+    learns: ClassVar[bool] = True
     wavelength_mm: float
     share: float
     box_mm: tuple[float, float, float]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ BATCH = 4
 class Restorer:
     """A trained restorer: the field it finds on a coarse copy is multiplied onto the image, detail stays as it is."""
 
+    learns: ClassVar[bool] = True
     net: SlowField
     coarse_mm: float
     images: int
@@ -57,13 +58,14 @@ class Restorer:
         """
         if steps < 1 or not coarse_mm > 0:
             raise InputError(f"{steps} steps at {coarse_mm} mm", remedy="give at least one step and a positive size")
+        coarse = [_coarse(volume, coarse_mm) for volume in images]
         neutral = BiasField(coarse_mm=coarse_mm, turns=20)
-        pairs = [(_coarse(volume, coarse_mm), _coarse(neutral.apply(volume), coarse_mm)) for volume in images]
+        pairs = [(small, neutral.apply(replace(small, array=small.array.clip(0.0)))) for small in coarse]
         enough(len(pairs), "restorer")
         sides = np.max([raw.shape for raw, _ in pairs], axis=0)
         shape = [min(LONGEST_SIDE, SIDE_MULTIPLE * -(-int(side) // SIDE_MULTIPLE)) for side in sides]
         raw, target = (
-            torch.stack([torch.from_numpy(filled(pair[part], shape).array[0]) for pair in pairs])[:, None]
+            torch.stack([torch.from_numpy(filled(pair[part], shape, outside=0.0).array[0]) for pair in pairs])[:, None]
             for part in (0, 1)
         )
         generator = torch.Generator().manual_seed(seed)
@@ -93,7 +95,7 @@ class Restorer:
         """The logarithm `(I, J, K)` of the field that the image is multiplied by."""
         coarse = _coarse(volume, self.coarse_mm)
         shape = [SIDE_MULTIPLE * -(-size // SIDE_MULTIPLE) if size > 1 else 1 for size in coarse.shape]
-        small = filled(coarse, shape)
+        small = filled(coarse, shape, outside=0.0)
         array = torch.from_numpy(np.ascontiguousarray(small.array[:1]))[None]
         if array.shape[-1] == 1:  # a 2D image is a slab of equal slices
             array = array.expand(-1, -1, -1, -1, SIDE_MULTIPLE)
