@@ -16,7 +16,7 @@ from radfoundry.simulate.judges import Judged, judge, outlined
 from radfoundry.simulate.kspace import Faults
 from radfoundry.simulate.options import CohortOptions
 from radfoundry.simulate.people import draw_date, draw_person
-from radfoundry.simulate.placement import Sign, draw_sign, with_sign
+from radfoundry.simulate.placement import Sign, draw_sign, leaning, with_sign
 from radfoundry.simulate.protocols import draw_sequence
 from radfoundry.simulate.scan import Scanned, scan
 from radfoundry.simulate.shortcuts import burn, tied
@@ -77,7 +77,8 @@ def assemble(options: CohortOptions, draw: Draw, *, case: int, seed: int) -> Sim
     places = [(site, scanner)]
     if options.travelling:
         places = [(place, machine) for place in sites for machine in place.scanners]
-    session = _Session(options, marked, sign, rng)
+    broad = int(rng.random() < 0.5) if options.broad_strength else 0
+    session = _Session(options, marked, sign, rng, broad)
     series = []
     for number, (scenes, day) in enumerate(zip(patient.visits, days, strict=True)):
         for offset, (place, machine) in enumerate(places):
@@ -87,6 +88,8 @@ def assemble(options: CohortOptions, draw: Draw, *, case: int, seed: int) -> Sim
     labels = _labels(options, patient, site, scanner, sign, rng)
     if options.marker_rate is not None:
         labels["marker"] = int(marked)
+    if options.broad_strength:
+        labels["broad"] = broad
     style = STYLES[int(rng.integers(len(STYLES)))]
     studies = dict.fromkeys(item.study for item in series)
     names = dict.fromkeys(name for scenes in patient.visits for scene in scenes for name in scene.sequences)
@@ -157,6 +160,7 @@ class _Session:
     marked: bool
     sign: Sign | None
     rng: np.random.Generator
+    broad: int = 0
 
     def series(
         self, scenes: Sequence[Scene], site: Site, scanner: Scanner, *, exam: int, day: float
@@ -164,7 +168,7 @@ class _Session:
         """Every series of one examination."""
         made = []
         for scene in scenes:
-            body = scene.body()
+            body = scene.body() if not self.broad else leaning(scene.body(), self.options.broad_strength)
             for name in scene.sequences:
                 base, _, plane = name.partition("@")
                 part = replace(scene.part, plane=plane, fixed=True) if plane else scene.part

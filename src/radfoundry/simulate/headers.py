@@ -12,7 +12,8 @@ from radfoundry.simulate.sequences import Sequence
 class Scanner:
     """A machine at a site: make, model and field; its noise (share of white-matter signal at 0.9 x 0.9 x 5 mm),
     its coil's shading, the brightness it scales white matter to, and the exponent `curve` of its own image filter.
-    `receiver` fixes the signal that becomes the brightness; None adjusts it to every series.
+    `receiver` fixes the signal that becomes the brightness; None adjusts it to every series. `slope` is the lean of
+    this very coil: the change of the logarithm of brightness over 100 mm to the right, front and up.
     """
 
     manufacturer: str
@@ -23,6 +24,7 @@ class Scanner:
     brightness: float = 600.0
     curve: float = 1.0
     receiver: float | None = None
+    slope: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from radfoundry.simulate.annotators import PANEL
 from radfoundry.simulate.bundles import BUNDLES
 from radfoundry.simulate.protocols import PROTOCOLS
 from radfoundry.simulate.scan import PLANES
-from radfoundry.simulate.sites import LOW_FIELD, SITES, Site
+from radfoundry.simulate.sites import DIFFERENCES, LOW_FIELD, SITES, Site
 
 SIZES = ("small", "medium", "full")
 PLACES = ("core", "halo", "texture")
@@ -26,10 +26,13 @@ class CohortOptions:
     sequences: names of `protocols.PROTOCOLS` or `bundles.BUNDLES`, with `@sagittal` and the like for another plane ·
     marker_rate: a burned-in letter in this share of the diseased and in 1 - share of the healthy · fault_rate: share
     of series with an artefact · travelling: everybody on every scanner · low_field: a hospital with a 0.55 T scanner
-    besides.
+    besides · sites_differ: three hospitals with the same scanner that differ in the slow lean of their `coil` or in
+    their `noise` alone.
 
     signal: where a hidden status (label `status`) of the diseased shows: `core`, `halo` (oedema), `texture`
     (a band of wavelengths) or the one sequence of that name · signal_strength: by how much of the brightness ·
+    broad_strength: a second status (label `broad`), independent of all disease, that makes the whole body brighter
+    towards the front, by this much of the logarithm of brightness over 100 mm ·
     signal_spread: deviation of the same between patients whatever their status · signal_fades: it vanishes with age.
 
     visits: examinations a patient, visit_interval_days apart · response: share of a tumour that treatment kills, or
@@ -49,10 +52,12 @@ class CohortOptions:
     fault_rate: float = 0.0
     travelling: bool = False
     low_field: bool = False
+    sites_differ: str = ""
     signal: str = ""
     signal_strength: float = 0.3
     signal_spread: float = 0.0
     signal_fades: bool = False
+    broad_strength: float = 0.0
     visits: int = 1
     visit_interval_days: float = 90.0
     response: float = 0.0
@@ -82,6 +87,8 @@ class CohortOptions:
             raise InputError(f"no signal in {self.signal!r}", remedy=f"{', '.join(PLACES)} or the name of a sequence")
         if self.vendor and self.vendor not in FAILURES:
             raise InputError(f"unknown failure {self.vendor!r}", remedy=f"one of {', '.join(FAILURES)}")
+        if self.sites_differ not in ("", *DIFFERENCES):
+            raise InputError(f"sites cannot differ in {self.sites_differ!r}", remedy=f"one of {', '.join(DIFFERENCES)}")
         if self.drift_date:
             _day(self.drift_date)
 
@@ -96,14 +103,15 @@ class CohortOptions:
             count = getattr(self, name)
             if not isinstance(count, int) or isinstance(count, bool) or not low <= count <= high:
                 raise InputError(f"{name} {count} is not a whole number from {low} to {high}")
-        for name in ("signal_strength", "signal_spread", "visit_interval_days", "drift_size"):
+        for name in ("signal_strength", "signal_spread", "broad_strength", "visit_interval_days", "drift_size"):
             if not _is_number(getattr(self, name)) or getattr(self, name) < 0:
                 raise InputError(f"{name} {getattr(self, name)} is not a number of at least 0")
 
     @property
     def sites(self) -> tuple[Site, ...]:
         """The hospitals of the cohort."""
-        return (*self.hospitals, LOW_FIELD) if self.low_field else self.hospitals
+        hospitals = DIFFERENCES.get(self.sites_differ, self.hospitals)
+        return (*hospitals, LOW_FIELD) if self.low_field else hospitals
 
     def after_drift(self, study_date: str) -> bool:
         """Whether a date (YYYYMMDD) lies on or after the day things change."""

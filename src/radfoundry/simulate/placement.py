@@ -9,6 +9,7 @@ import torch
 
 from radfoundry.records import InputError
 from radfoundry.simulate.body import Body
+from radfoundry.simulate.fields import grid_points
 
 WAVELENGTH_MM = (5.0, 9.0)  # the band that a sign in the texture fills
 RING_MM = 4.0  # the halo of findings that have no oedema of their own
@@ -64,6 +65,18 @@ def with_sign(body: Body, sign: Sign, sequence: str) -> Body:
         share = share * band_noise(body, seed=sign.seed)
     gain = torch.ones(body.shape) if body.gain is None else body.gain
     return replace(body, gain=gain * (1 + sign.strength * share).clamp_min(0))
+
+
+def leaning(body: Body, strength: float) -> Body:
+    """The body with all its tissue brighter towards the front, by `strength` of the logarithm over 100 mm.
+
+    A sign that is nothing but a slow wave: what takes out the shading of coils takes it out too.
+    """
+    places = grid_points(body.shape, body.affine)[..., 1]
+    inside = body.fractions.sum(dim=0) > 0.5
+    centre = places[inside].mean() if bool(inside.any()) else places.mean()
+    gain = torch.ones(body.shape) if body.gain is None else body.gain
+    return replace(body, gain=gain * torch.exp(strength * (places - centre) / 100))
 
 
 def band_noise(body: Body, *, seed: int, wavelength_mm: tuple[float, float] = WAVELENGTH_MM) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from radfoundry.records import Acquisition, InputError
 from radfoundry.simulate.body import Body
 from radfoundry.simulate.dynamic import concentrations_mm
-from radfoundry.simulate.fields import random_field, resample, rotation
+from radfoundry.simulate.fields import grid_points, random_field, resample, rotation
 from radfoundry.simulate.headers import Scanner, Slab, header
 from radfoundry.simulate.kspace import Faults, acquire
 from radfoundry.simulate.sequences import Sequence, tissue_signals
@@ -129,6 +129,8 @@ def scan(
     size = (sliced.shape[0], sliced.shape[1], sliced.shape[2])
     coil = rng if slab.coil_seed is None else np.random.default_rng(slab.coil_seed)
     sliced *= torch.exp(random_field(size, points=5, deviation=scanner.shading, channels=1, rng=coil)[0])
+    if any(scanner.slope):
+        sliced *= lean(scanner.slope, size, affine, centre_mm=slab.centre_mm)
     voxel = slab.in_plane_mm**2 * slab.thickness_mm
     noise = scanner.noise * float(np.clip(REFERENCE_VOXEL_MM3 / voxel, 0.3, 2.0)) ** 0.5 + faults.noise
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -144,6 +146,18 @@ def scan(
         truth_on(body, slab),
         {name: round(float(value), 6) for name, value in strengths.items()},
     )
+
+
+def lean(
+    slope: tuple[float, float, float],
+    shape: tuple[int, int, int],
+    affine: np.ndarray,
+    *,
+    centre_mm: tuple[float, float, float],
+) -> torch.Tensor:
+    """A gain `(I, J, K)` whose logarithm changes by `slope` over 100 mm to the right, front and up; 1 at the centre."""
+    points = grid_points(shape, affine) - torch.tensor(centre_mm)
+    return torch.exp(points @ torch.tensor(slope) / 100)
 
 
 def weighted(body: Body, sequence: Sequence, *, field_t: float) -> torch.Tensor:

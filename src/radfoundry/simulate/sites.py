@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -84,6 +84,27 @@ LOW_FIELD = Site(
     gradient_t1=0.1,
     thickness_mm=(5.0, 6.0),
 )
+
+
+def _alike(name: str, **differs: object) -> Site:
+    """A hospital with one Siemens Skyra at 3 T that differs from others of its kind in what is named alone."""
+    scanner = Scanner("SIEMENS", "Skyra", 3.0, noise=0.025, shading=0.15, brightness=400.0)
+    return Site(name, (replace(scanner, **differs),), thickness_mm=(4.0, 5.0))
+
+
+# Hospitals that differ in one thing alone, so that a study can say which difference a method takes away.
+DIFFERENCES: dict[str, tuple[Site, ...]] = {
+    "coil": (
+        _alike("Northgate Hospital", slope=(0.0, 0.35, 0.0), brightness=350.0),
+        _alike("Lakeside Clinic", slope=(0.0, -0.35, 0.0), brightness=900.0),
+        _alike("Harbour Practice", slope=(0.3, 0.0, 0.25), brightness=550.0),
+    ),
+    "noise": (
+        _alike("Northgate Hospital", noise=0.015),
+        _alike("Lakeside Clinic", noise=0.045),
+        _alike("Harbour Practice", noise=0.09),
+    ),
+}
 
 
 def draw_slab(site: Site, sequence: str, part: Part, *, rng: np.random.Generator, size: str) -> Slab:
