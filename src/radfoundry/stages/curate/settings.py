@@ -36,8 +36,8 @@ DEFAULT_SLOTS = (
 class Config(Settings):
     """What to curate in which cohort."""
 
-    what: Literal["quality", "slots", "types", "types-trial"] = Field(
-        default="quality", description="quality, slots, types, or types-trial (on simulated series)"
+    what: Literal["quality", "slots", "types", "types-trial", "harmonize"] = Field(
+        default="quality", description="quality, slots, types, harmonize, or types-trial (on simulated series)"
     )
     cohort: str = Field(description="cohort folder made by radfoundry ingest")
     slots: list[SlotRule] = Field(default=list(DEFAULT_SLOTS), description="slots: the inputs and what may fill them")
@@ -51,8 +51,10 @@ class Config(Settings):
     bodies: int = Field(default=40, ge=4, description="types-trial: simulated bodies")
     train_series: int = Field(default=6000, ge=200, description="types-trial: series to learn from")
     steps: int = Field(default=500, ge=10, description="types-trial: steps of training")
-    permute_labels: bool = Field(default=False, description="types-trial: deal the types out anew (negative control)")
-    seed: int = Field(default=0, ge=0, description="types-trial: seed of everything")
+    permute_labels: bool = Field(
+        default=False, description="types-trial, harmonize: deal the types or the answers out anew (negative control)"
+    )
+    seed: int = Field(default=0, ge=0, description="types-trial, harmonize: seed of everything")
     method: list[Component] = Field(
         default=[Component(name="nyul")], description="harmonize: method or methods in order, or combat on features"
     )
@@ -65,8 +67,6 @@ class Config(Settings):
     task: list[Component] = Field(default=[], description="harmonize: questions to ask of a site left out")
     folds: int = Field(default=2, ge=2, description="harmonize: folds between patients when measuring")
     measure: bool = Field(default=True, description="harmonize: compare sites and answers before and after")
-    permute_labels: bool = Field(default=False, description="harmonize: deal the answers out (negative control)")
-    seed: int = Field(default=0, ge=0, description="harmonize: seed of folds, training and intervals")
     to: str | None = Field(default=None, description="run folder to write")
 
     @field_validator("method", "task", mode="before")
