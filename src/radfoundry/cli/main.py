@@ -18,7 +18,10 @@ COMMANDS = {
     "deidentify": ("radfoundry.cli.deidentify:deidentify", "Write scans that no longer tell who, where or when."),
     "ingest": ("radfoundry.cli.cohorts:ingest", "Read a folder of scans into a cohort."),
     "label": ("radfoundry.cli.cohorts:label", "Add a table of labels to a cohort."),
-    "curate": ("radfoundry.cli.verbs:curate", "Is each series good enough, and which input of a model is it?"),
+    "curate": (
+        "radfoundry.cli.verbs:curate",
+        "What is each series, is it good enough, and which input of a model is it?",
+    ),
     "split": ("radfoundry.cli.cohorts:split", "Divide a cohort into parts without leaks."),
     "pretrain": ("radfoundry.cli.verbs:pretrain", "Teach an encoder from images alone."),
     "embed": ("radfoundry.cli.verbs:embed", "Turn every series into features with a frozen encoder."),

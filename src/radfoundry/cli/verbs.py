@@ -71,7 +71,10 @@ def verb(name: str, about: str) -> click.Command:
 
 
 pretrain = verb("pretrain", "Teach an encoder from images alone, on simulated patients or on a cohort.")
-curate = verb("curate", "Say whether every series is good enough (quality), or which input it is to be (slots).")
+curate = verb(
+    "curate",
+    "Say what every series is (types), whether it is good enough (quality), or which input it is to be (slots).",
+)
 embed = verb("embed", "Turn every series of a cohort into features with a frozen encoder.")
 adapt = verb("adapt", "Fit a head on frozen features and say how well it answers.")
 benchmark = verb("benchmark", "Compare encoders on one question, patient by patient.")
