@@ -87,6 +87,8 @@ def _flags(settings: dict[str, Any]) -> str:
         "renew",
         "rate",
         "physics",
+        "lesions",
+        "together",
         "minutes",
         "threads",
     )

@@ -38,7 +38,7 @@ MASKS = {
 }
 SMALLEST_SHARE = 0.02
 SICK_BLOCK = 0.25
-TRAINED_BATCHES = 50
+TRAINED_BATCHES = 30
 
 
 def scored_crops(data: Path, cache: Path) -> tuple[np.ndarray, ...]:
@@ -115,18 +115,20 @@ def frozen_head(net: Any | None, images: np.ndarray, truth: np.ndarray) -> Calla
     for part in np.array_split(np.arange(len(images)), max(1, len(images) // 40)):
         features, sick = described(net, images[part]), truth[part].astype(np.float32)
         inside = blocks(images[part]) > 0.05
-        chosen = inside & ((sick > SICK_BLOCK) & (rng.random(sick.shape) < 0.5) | (rng.random(sick.shape) < 0.02))
+        chosen = inside & ((sick > SICK_BLOCK) & (rng.random(sick.shape) < 0.4) | (rng.random(sick.shape) < 0.02))
         rows.append(features[chosen])
         answers.append(sick[chosen] > SICK_BLOCK)
-    head = HistGradientBoostingClassifier(max_iter=150, learning_rate=0.08, l2_regularization=1.0, random_state=0)
+    head = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.1, l2_regularization=1.0, random_state=0)
     head.fit(np.concatenate(rows), np.concatenate(answers))
 
     def scores(crops: np.ndarray) -> np.ndarray:
-        found = []
-        for part in np.array_split(crops, max(1, len(crops) // 20)):
-            features = described(net, part)
-            found.append(head.decision_function(features.reshape(-1, features.shape[-1])).reshape(features.shape[:-1]))
-        return np.concatenate(found)
+        found = np.full((len(crops), 16, 16, 16), -np.inf, np.float32)
+        for part in np.array_split(np.arange(len(crops)), max(1, len(crops) // 20)):
+            asked = blocks(crops[part]) > 0.05
+            rows = np.zeros(asked.shape, np.float32) - 50
+            rows[asked] = head.decision_function(described(net, crops[part])[asked])
+            found[part] = rows
+        return found
 
     return scores
 
