@@ -98,7 +98,7 @@ def test_a_named_split_is_used_and_a_leak_in_it_is_refused():
 
 def test_predictions_and_heads_survive_the_disk(tmp_path):
     cohort, table, _ = make(20)
-    found, task = ask(cohort, table, None)
+    found, _task = ask(cohort, table, None)
     probe.write_predictions(found.predictions, tmp_path / "predictions.parquet")
     back = probe.read_predictions(tmp_path / "predictions.parquet")
     assert np.array_equal(back.score, found.predictions.score) and back.case.tolist() == found.predictions.case.tolist()

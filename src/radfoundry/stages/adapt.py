@@ -1,20 +1,21 @@
-"""`radfoundry adapt`: fit a head on a frozen encoder's features and say how well it answers, with its doubt."""
+"""`radfoundry adapt`: fit a model for one question on an encoder's features, or climb the ladder above and below it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from radfoundry import runs
 from radfoundry.config import Component, Settings
-from radfoundry.records import Cohort, Estimate, Run, Task
+from radfoundry.records import Cohort, Estimate, InputError, Run, Task
 
 Progress = Callable[[str, int, int], None]
+RUNGS = ("frozen", "head", "adapter", "full")
 
 
 class Config(Settings):
@@ -23,8 +24,17 @@ class Config(Settings):
     cohort: str = Field(description="cohort folder made by radfoundry ingest")
     task: Component = Field(description="question (radfoundry list tasks), e.g. classify with task.target=LABEL")
     encoder: Component = Field(default=Component(name="vit3d-tiny"), description="encoder name or checkpoint path")
+    rung: Literal["frozen", "head", "adapter", "full"] = Field(
+        default="frozen", description="how much learns: a head on pooled features, on places, adapters, or everything"
+    )
     head: Component | None = Field(
-        default=None, description="radfoundry list heads; chosen by the question if left out"
+        default=None,
+        description="radfoundry list heads; for rung=adapter lora or mona, for rung=full partial, full or scratch",
+    )
+    ladder: bool = Field(default=False, description="try every rung and the baselines, choose on inner folds")
+    rungs: list[str] = Field(default=list(RUNGS), description="rungs that the ladder tries")
+    tune: dict[str, float | int | bool] = Field(
+        default={}, description="steps, batch, rate, size, balanced, weighted, focal, mixup, inner_folds of upper rungs"
     )
     train_on: dict[str, list[str] | str] = Field(
         default={}, description="series that teach, e.g. train_on.sequence=T2w"
@@ -45,7 +55,7 @@ class Config(Settings):
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """Everything an answer came from."""
+    """Everything an answer came from, and what it was."""
 
     cohort: Cohort
     task: Task
@@ -54,13 +64,14 @@ class _Asked:
     table: Any
     found: Any
     learner: str
+    climb: Any = None
 
 
 def run(config: Config, *, progress: Progress | None = None) -> Run:
     """Embed, fit inside the training patients, predict out of sample, measure; write a predictor and a report."""
     from radfoundry.data import cohort as cohorts
     from radfoundry.nets import embedding
-    from radfoundry.tasks import heads, measure, pages, probe, questions
+    from radfoundry.tasks import leaks, measure, pages, probe, questions
 
     cohort = cohorts.open_cohort(config.cohort)
     task, truth = questions.answers(cohort, questions.named(config.task))
@@ -68,20 +79,19 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     if config.permute_labels:
         patients = {case.key: case.patient for case in cohort.cases}
         truth = questions.permuted(truth, patients, rng=np.random.default_rng(config.seed))
-    head = heads.named(config.head, task.kind)
     encoder = embedding.open_encoder(config.encoder)
     table = embedding.embed(cohort, encoder, progress=progress)
-    found = probe.probe(cohort, table, task=task, truth=truth, head=head, design=_design(config))
-    asked = _Asked(cohort, task, classes, encoder, table, found, head.name)
-    metrics = measure.measure(found.predictions, task, seed=config.seed)
-    metrics |= measure.finished(found.predictions, found.answers, task, seed=config.seed)
-    plain = measure.trivial(found.predictions, task, seed=config.seed)
+    asked = _fit(config, cohort, task, truth, (encoder, table, classes), progress)
+    found = asked.found
+    metrics, plain = _numbers(config, asked)
+    suspicion = leaks.suspicion(cohort, table, task=task, truth=truth, design=_design(config))
     with runs.writing("adapt", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
         writer.inputs.update(cohort=cohort.fingerprint, encoder=table.fingerprint, preparation=table.plan)
         writer.metrics.update({**metrics, **plain})
-        writer.notes += found.notes
+        writer.notes += [*found.notes, *suspicion]
         probe.write_predictions(found.predictions, writer.folder / "predictions.parquet", answers=found.answers)
-        _write_predictor(config, asked, {**metrics, **plain}, writer.folder)
+        own = measure.measure(found.predictions, task, seed=config.seed) if asked.climb else {**metrics, **plain}
+        _write_predictor(config, asked, own, writer.folder)
         blocks = _blocks(config, asked, metrics, plain)
         blocks.append(pages.feature_map(table, truth, title=f"Features of {table.encoder}", seed=config.seed))
         blocks.append(pages.thumbnails(cohort, writer.folder))
@@ -89,11 +99,66 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     return writer.finished
 
 
+def _fit(
+    config: Config, cohort: Cohort, task: Task, truth: Mapping[str, Any], parts: tuple[Any, Any, Any], progress: Any
+) -> _Asked:
+    from radfoundry.tasks import heads, ladder, probe, tuning
+    from radfoundry.tasks.views import Views
+
+    encoder, table, classes = parts
+    views = Views(table.series, encoder, cohort.path)
+    if config.ladder:
+        how = _tuning(config, "head")
+        steps = ladder.candidates(cohort, views, kind=task.kind, target=task.target, tuning=how, rungs=config.rungs)
+        asked = ladder.Asked(cohort, table, views, task, truth)
+        climbed = ladder.climb(asked, steps, design=_design(config), progress=progress)
+        return _Asked(cohort, task, classes, encoder, table, climbed.choice, climbed.name, climbed)
+    if config.rung == "frozen":
+        learner: Any = heads.named(config.head, task.kind)
+    else:
+        learner = tuning.Tuned(_tuning(config, _step_of(config)), views)
+    found = probe.probe(cohort, table, task=task, truth=truth, head=learner, design=_design(config))
+    return _Asked(cohort, task, classes, encoder, table, found, learner.name)
+
+
+def _step_of(config: Config) -> str:
+    """Which way of climbing a rung: the one named as head, or the usual one."""
+    allowed = {"head": ("head",), "adapter": ("mona", "lora"), "full": ("full", "partial", "scratch")}[config.rung]
+    name = config.head.name if config.head else allowed[0]
+    if name not in allowed:
+        raise InputError(f"head={name} is none of rung={config.rung}", remedy=f"use one of {', '.join(allowed)}")
+    return name
+
+
+def _tuning(config: Config, step: str) -> Any:
+    from radfoundry import registry
+    from radfoundry.tasks.tuned import Tuning
+
+    known = [name for name in Tuning.__dataclass_fields__ if name not in ("rung", "seed")]
+    for name in config.tune:
+        if name not in known:
+            raise registry.unknown("option", name, known, where="tune")
+    kinds = {name: type(getattr(Tuning("head"), name)) for name in known}
+    return Tuning(step, seed=config.seed, **{name: kinds[name](value) for name, value in config.tune.items()})
+
+
 def _design(config: Config) -> Any:
     from radfoundry.tasks import probe
 
     made = probe.design(config.train_on, config.test_on, split=config.split, folds=config.folds, seed=config.seed)
     return probe.with_cut_off(made, config.cut_off)
+
+
+def _numbers(config: Config, asked: _Asked) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
+    from radfoundry.tasks import ladder_pages, measure
+
+    predictions, task = asked.found.predictions, asked.task
+    plain = measure.trivial(predictions, task, seed=config.seed)
+    if asked.climb is not None:
+        metrics, gaps = ladder_pages.numbers(asked.climb, task, seed=config.seed)
+        return {**metrics, **gaps}, plain
+    metrics = measure.measure(predictions, task, seed=config.seed)
+    return metrics | measure.finished(predictions, asked.found.answers, task, seed=config.seed), plain
 
 
 def _write_predictor(config: Config, asked: _Asked, numbers: Mapping[str, Estimate], folder: Path) -> None:
@@ -109,7 +174,7 @@ def _write_predictor(config: Config, asked: _Asked, numbers: Mapping[str, Estima
             "patients": found.training_patients,
             "cases": len(set(found.training.case.tolist())),
             "series": len(taught),
-            "how": f"head {asked.learner}, tested by {tested}",
+            "how": f"{asked.learner}, tested by {tested}",
         },
         "metrics": dict(numbers),
         "intended_use": config.intended_use or "Research on images like those below; not for decisions about patients.",
@@ -126,23 +191,43 @@ def _write_predictor(config: Config, asked: _Asked, numbers: Mapping[str, Estima
 def _blocks(
     config: Config, asked: _Asked, metrics: Mapping[str, Estimate], plain: Mapping[str, Estimate]
 ) -> list[dict[str, Any]]:
-    from radfoundry.tasks import pages
+    from radfoundry.tasks import ladder_pages, pages
 
-    main, found, task = next(iter(metrics)), asked.found, asked.task
+    found, task = asked.found, asked.task
+    people = pages.people(asked.cohort, found.predictions)
+    if asked.climb is not None:
+        gaps = {key: value for key, value in metrics.items() if "-minus-" in key}
+        own = {key: value for key, value in metrics.items() if key not in gaps}
+        summary, *rest = ladder_pages.blocks(asked.climb, task, own, gaps)
+        return [_controlled(summary, config), people, *rest, pages.numbers("Without looking at the image", plain)]
+    main = next(iter(metrics))
+    summary = {
+        "kind": "text",
+        "title": "Summary",
+        "paragraphs": [
+            f"{task.about} {_what(asked, config)} was tested on "
+            f"{len(np.unique(found.predictions.patient))} patients it had not seen: "
+            f"{pages.label(main)} {metrics[main]}.",
+            "The interval says how much this number could move with other patients of the same kind.",
+        ],
+    }
     return [
-        {
-            "kind": "text",
-            "title": "Summary",
-            "paragraphs": [
-                f"{task.about} A {asked.learner} head on frozen features of {asked.table.encoder} was tested on "
-                f"{len(np.unique(found.predictions.patient))} patients it had not seen: "
-                f"{pages.label(main)} {metrics[main]}.",
-                "The answers were dealt out to other patients on purpose: this is a negative control."
-                if config.permute_labels
-                else "The interval says how much this number could move with other patients of the same kind.",
-            ],
-        },
-        pages.people(asked.cohort, found.predictions),
+        _controlled(summary, config),
+        people,
         pages.numbers("Results", {**metrics, **plain}, note=task.about),
         *pages.curves({asked.table.encoder: found.predictions}, task),
     ]
+
+
+def _what(asked: _Asked, config: Config) -> str:
+    if config.rung == "frozen":
+        return f"A {asked.learner} head on frozen features of {asked.table.encoder}"
+    return f"{asked.table.encoder}, rung {config.rung} ({asked.learner}),"
+
+
+def _controlled(summary: dict[str, Any], config: Config) -> dict[str, Any]:
+    """The summary, which says so where the answers were permuted."""
+    if not config.permute_labels:
+        return summary
+    said = "The answers were dealt out to other patients on purpose: this is a negative control."
+    return {**summary, "paragraphs": [*summary["paragraphs"][:-1], said]}

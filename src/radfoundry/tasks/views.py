@@ -13,6 +13,7 @@ from torch import nn
 from radfoundry.nets import embedding
 from radfoundry.records import InputError, Series
 
+MOST_BYTES = 1 << 29  # prepared images kept in memory; beyond it they are read again
 MOST_PLACES = {2: 14, 3: 6}  # per axis; a head looks at where, not at every voxel
 
 
@@ -24,13 +25,23 @@ class Views:
     encoder: Any
     folder: str | None
     kept: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    pixels: dict[int, np.ndarray] = field(default_factory=dict)
+    room: int = MOST_BYTES
 
     def images(self, rows: Sequence[int] | np.ndarray) -> torch.Tensor:
         """(rows, channels, I, J, K) prepared as the encoder's spec says."""
-        spec = self.encoder.spec
-        plan = embedding.plan_for(spec)
-        chosen = [self.series[int(row)] for row in rows]
-        return torch.from_numpy(np.stack([embedding.image_of(item, plan, spec, self.folder) for item in chosen]))
+        return torch.from_numpy(np.stack([self._image(int(row)) for row in rows]))
+
+    def _image(self, row: int) -> np.ndarray:
+        """One prepared image, from memory as long as there is room for it."""
+        if row not in self.pixels:
+            spec = self.encoder.spec
+            image = embedding.image_of(self.series[row], embedding.plan_for(spec), spec, self.folder)
+            if image.nbytes > self.room:
+                return image
+            self.room -= image.nbytes
+            self.pixels[row] = image
+        return self.pixels[row]
 
     def places(self, rows: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Pooled (rows, width) and places (rows, count, width) as the frozen encoder sees them."""
