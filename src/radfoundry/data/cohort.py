@@ -66,10 +66,11 @@ def open_cohort(path: str | Path) -> Cohort:
     _check_volumes(path, series_rows)
     labels = read_labels(path)
     splits = read_splits(path)
+    reports = read_reports(path)
     set_aside = sum(not values.get("use", True) for values in _of_series(labels).values())
     return Cohort(
-        cases=_cases(path, series_rows, case_rows, labels),
-        fingerprint=_whole_fingerprint(record["fingerprint"], labels, splits),
+        cases=_with_reports(_cases(path, series_rows, case_rows, labels), reports),
+        fingerprint=_whole_fingerprint(record["fingerprint"], labels, splits, reports),
         splits={name: item["parts"] for name, item in splits.items()},
         provenance={**record["provenance"], "images": record["fingerprint"], "set_aside": set_aside},
         path=str(path),
@@ -109,10 +110,16 @@ def images_fingerprint(series_rows: Sequence[Mapping[str, Any]], case_rows: Sequ
     return digest([digest_rows(series_rows), digest_rows(case_rows)])
 
 
-def _whole_fingerprint(images: str, labels: Sequence[Mapping[str, Any]], splits: Mapping[str, Any]) -> str:
-    if not labels and not splits:
+def _whole_fingerprint(
+    images: str,
+    labels: Sequence[Mapping[str, Any]],
+    splits: Mapping[str, Any],
+    reports: Sequence[Mapping[str, Any]],
+) -> str:
+    if not labels and not splits and not reports:
         return images
-    return digest([images, digest_rows(labels), {name: item["parts"] for name, item in splits.items()}])
+    parts = [images, digest_rows(labels), {name: item["parts"] for name, item in splits.items()}]
+    return digest([*parts, digest_rows(reports)] if reports else parts)
 
 
 def _check_volumes(path: str | Path, series_rows: Sequence[Mapping[str, Any]]) -> None:
@@ -235,6 +242,19 @@ def read_labels(path: str | Path) -> list[dict[str, Any]]:
     """The rows of the labels table; none when nothing has been labelled yet."""
     place = Path(path) / "labels.parquet"
     return read_table(place, "labels") if place.exists() else []
+
+
+def read_reports(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of the reports table; none when there are no reports."""
+    place = Path(path) / "reports.parquet"
+    return read_table(place, "reports") if place.exists() else []
+
+
+def _with_reports(cases: Sequence[Case], reports: Sequence[Mapping[str, Any]]) -> tuple[Case, ...]:
+    said: dict[str, list[str]] = {}
+    for row in reports:
+        said.setdefault(row["case"], []).append(row["text"])
+    return tuple(replace(case, reports=tuple(said[case.key])) if case.key in said else case for case in cases)
 
 
 def read_splits(path: str | Path) -> dict[str, dict[str, Any]]:

@@ -61,6 +61,7 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "series": "integer",
     },
     "labels": {"level": "text", "key": "text", "name": "text", "kind": "text", "value": "text"},
+    "reports": {"case": "text", "text": "text", "removed": "integer"},
     "rejected": {
         "file": "text",
         "extension": "text",

@@ -186,8 +186,9 @@ def pseudonymous(instance: Instance, rules: Rules) -> Instance:
         return replace(instance, path="", member="")
     names = rules.names
     changed: dict[str, Any] = {"path": "", "member": "", "institution": None, "station": None, "age": None, "sex": None}
-    for name in ("patient_name", "birth_date", "accession", "study_date", "acquisition_date", "patient_id"):
+    for name in ("patient_name", "birth_date", "study_date", "acquisition_date", "patient_id"):
         changed[name] = None
+    changed["accession"] = names.name("accession", instance.accession) if instance.accession else None
     for name in UIDS:
         value = getattr(instance, name)
         changed[name] = names.name("uid", value) if value else None

@@ -70,7 +70,15 @@ def _read_dicom(task: ReadTask, outcome: Outcome) -> None:
         row = {"sequence": name, "sequence_reason": reason, "plane": plane_of(read.volume.affine), "kind": "dicom"}
         uid = group[0].series_uid
         row["uid_key"] = uid if task.rules.names.keyed or not uid else task.rules.names.name("uid", uid)
+        row["file_keys"] = _accession_keys(group[0], task.rules)
         outcome["series"].append(_store(task, key, read, {**row, "files": len(files)}))
+
+
+def _accession_keys(first: Instance, rules: Rules) -> list[str] | None:
+    """The keyed accession number, so that a table or a report may name the exam by it."""
+    if not first.accession:
+        return None
+    return [first.accession if rules.names.keyed else rules.names.name("accession", first.accession)]
 
 
 def _as_inventoried(acquisition: Acquisition, group: Sequence[Instance]) -> Acquisition:

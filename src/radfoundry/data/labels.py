@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import re
@@ -64,7 +65,7 @@ def label(
     wanted = [name for name in wanted if name not in telling]
     if not wanted:
         raise InputError("no column is left to take", where=str(table), remedy="rename columns that look like names")
-    find = _finder(cohort, on, _names(cohort, record, key_file) if keyed else Pseudonyms(None))
+    find = finder(cohort, on, names_of(cohort, record, key_file) if keyed else Pseudonyms(None))
     unknown: list[str] = []
     values: dict[str, dict[str, tuple[str, str]]] = defaultdict(dict)  # column -> key -> (text, the user's own key)
     for row in rows:
@@ -111,7 +112,7 @@ def read_rows(table: str | Path) -> list[dict[str, str]]:
         raise InputError("is not UTF-8 text", where=str(table), remedy="save it as CSV with UTF-8") from None
     first = text.partition("\n")[0]
     separator = max(",;\t", key=first.count)
-    lines = list(csv.reader(text.splitlines(), delimiter=separator))
+    lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
     header = [name.strip() for name in lines[0]] if lines else []
     if len(header) < 2 or len(set(header)) != len(header) or not all(header):
         raise InputError(
@@ -160,7 +161,7 @@ def _is_telling(name: str, rows: Sequence[Mapping[str, str]]) -> bool:
     return bool(IDENTIFYING.search(name)) or any(DATE.fullmatch(row[name].strip()) for row in rows)
 
 
-def _names(cohort: str | Path, record: Mapping[str, Any], key_file: str | Path | None) -> Pseudonyms | None:
+def names_of(cohort: str | Path, record: Mapping[str, Any], key_file: str | Path | None) -> Pseudonyms | None:
     """The cohort's key; None when it is not there and was not asked for: then only pseudonyms can be matched."""
     place = Path(key_file) if key_file else default_key_file(cohort)
     if key_file is None and not place.exists():
@@ -171,7 +172,7 @@ def _names(cohort: str | Path, record: Mapping[str, Any], key_file: str | Path |
     return names
 
 
-def _finder(cohort: str | Path, on: str, names: Pseudonyms | None) -> Callable[[str], str | None]:
+def finder(cohort: str | Path, on: str, names: Pseudonyms | None) -> Callable[[str], str | None]:
     """From what a table says to the key in the cohort: as it is, through the key, or as the name of a file."""
     series = read_table(Path(cohort) / "series.parquet", "series")
     column = {"patient": "patient", "case": "case", "series": "key"}[on]
@@ -190,7 +191,8 @@ def _finder(cohort: str | Path, on: str, names: Pseudonyms | None) -> Callable[[
         if through in known:
             return through
         path = stem_of(given.replace("\\", "/").removeprefix("./"))
-        found = by_name.get(names.name("uid", given)) or by_name.get(names.name("file", path), set())
+        kinds = (("uid", given), ("accession", given), ("file", path))
+        found = next((keys for kind, said in kinds if (keys := by_name.get(names.name(kind, said)))), set())
         if len(found) > 1:
             raise InputError(
                 f"{given!r} fits {len(found)} {PLURALS[on]}",

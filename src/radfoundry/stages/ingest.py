@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import re
@@ -77,6 +78,7 @@ class Config(Settings):
     masks: tuple[str, ...] = Field((), description="shell patterns for the paths of segmentations")
     modality: str | None = Field(None, description="modality of image files that state none")
     sequence: str | None = Field(None, description="sequence of image files that state none")
+    reports: str | None = Field(None, description="folder of text files, or table with a column report; see the page")
 
 
 def run(config: Config, *, progress: Progress | None = None) -> Run:
@@ -98,7 +100,8 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         with locked(cohort) as work:
             agree_on_settings(work, _shaping(config, rules))
             try:
-                return _fill(config, rules, files, work, progress)
+                made = _fill(config, rules, files, work, progress)
+                return made if config.reports is None else _with_reports(config, made)
             except InputError as error:
                 if is_new and error.finding == "no-image":
                     _remove_empty(cohort)
@@ -328,6 +331,19 @@ def _failed(task: ReadTask, error: BaseException | None) -> Done:
     rejected = [rejection(file, task.rules, named) for file in task.files]
     outcome: Outcome = {"series": [], "case": None, "rejected": rejected}
     return Done(task.key, tuple(task.members), digest(task.repair.__dict__), outcome, final=False)
+
+
+def _with_reports(config: Config, made: Run) -> Run:
+    """The run with its reports in the cohort and what became of them in its notes."""
+    from radfoundry.data import report_files
+    from radfoundry.data.cohort import open_cohort
+
+    found = report_files.add(config.to, str(config.reports), key_file=config.key_file)
+    note = f"{found['given']} reports read, {found['exams']} exams have one"
+    note += f"; {found['unplaced']} fit no exam here" if found["unplaced"] else ""
+    note += f"; {found['removed']} dates, numbers and names replaced" if config.pseudonymise else ""
+    outputs = {"cohort": open_cohort(config.to).fingerprint}
+    return dataclasses.replace(made, outputs=outputs, notes=(*made.notes, note))
 
 
 def _as_run(config: Config, record: Mapping[str, Any], tasks: Mapping[str, Found]) -> Run:
