@@ -19,6 +19,8 @@ from radfoundry.stats import (
     regression,
     weighted,
 )
+from radfoundry.tasks import rating
+from radfoundry.tasks import rating
 from radfoundry.tasks.finish import Answers
 
 DRAWS = 2000
@@ -38,7 +40,9 @@ def _binary(predictions: Predictions, _task: Task, seed: int) -> dict[str, Estim
     }
 
 
-def _quantity(predictions: Predictions, _task: Task, seed: int) -> dict[str, Estimate]:
+def _quantity(predictions: Predictions, task: Task, seed: int) -> dict[str, Estimate]:
+    if "srcc" in task.metrics:
+        return rating.measure(predictions, seed=seed)
     return {
         "mae": regression.mean_absolute_error(predictions, rng=seed),
         "r2": regression.r_squared(predictions, rng=seed),
@@ -61,10 +65,38 @@ def grade(shares: np.ndarray) -> np.ndarray:
     return (np.cumsum(shares, axis=1) < 0.5).sum(axis=1).astype(float)
 
 
-def _findings(predictions: Predictions, task: Task, _seed: int) -> dict[str, Estimate]:
+def _findings(predictions: Predictions, task: Task, seed: int) -> dict[str, Estimate]:
+    if task.unit == "questions":
+        return _closed(predictions, task, seed)
     found = multiclass.label_areas(predictions, names=task.target.split(","))
     each = {f"auroc-{name}": values["auroc"] for name, values in found.per_class.items()}
     return {"macro-auroc": found.overall["macro_auroc"], "micro-auroc": found.overall["micro_auroc"], **each}
+
+
+def closed_answers(predictions: Predictions, task: Task) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """For every closed question the true and the given answer, as numbers of its possible answers."""
+    columns: dict[str, list[int]] = {}
+    for place, name in enumerate(task.target.split(",")):
+        columns.setdefault(name.partition("=")[0], []).append(place)
+    return {
+        name: (predictions.target[:, places].argmax(axis=1), predictions.score[:, places].argmax(axis=1))
+        for name, places in columns.items()
+    }
+
+
+def _closed(predictions: Predictions, task: Task, _seed: int) -> dict[str, Estimate]:
+    """The share of right answers, over all questions and for each, beside that of always giving the usual answer."""
+    found, right, usual = {}, [], []
+    for name, (true, given) in closed_answers(predictions, task).items():
+        right.append(true == given)
+        usual.append(true == np.bincount(true).argmax())
+        found[f"accuracy-{name}"] = proportions.clustered_proportion(right[-1], predictions.patient, name=name)
+    patient = np.tile(predictions.patient, len(right))
+    together = {"accuracy": right, "usual-answer": usual}
+    overall = {
+        key: proportions.clustered_proportion(np.concatenate(hits), patient, name=key) for key, hits in together.items()
+    }
+    return overall | found
 
 
 def _survival(predictions: Predictions, _task: Task, _seed: int) -> dict[str, Estimate]:
@@ -135,6 +167,8 @@ def difference(first: Predictions, second: Predictions, task: Task, *, seed: int
     if task.kind == "binary":
         return {"auroc": auc.auroc_difference(first, second)}
     if task.kind == "regression":
+        if "srcc" in task.metrics:
+            return {"srcc": rating.srcc_difference([first], [second], seed=seed)}
         return {"mae": regression.regression_difference(second, first, measure="mean_absolute_error", rng=seed)}
     if task.kind == "survival":
         time, event = first.target.T
