@@ -50,6 +50,11 @@ TASKS = {
     "age": "radfoundry.tasks.questions:age",
     "classify": "radfoundry.tasks.questions:classify",
     "regress": "radfoundry.tasks.questions:regress",
+    "survive": "radfoundry.tasks.questions:survive",
+    "progress": "radfoundry.tasks.questions:progress",
+    "answer": "radfoundry.tasks.questions:answer",
+    "similar": "radfoundry.tasks.questions:similar",
+    "rate": "radfoundry.tasks.questions:rate",
     "retrieve": "radfoundry.tasks.retrieval:build",
     "zero-shot": "radfoundry.tasks.zero_shot:build",
     "point": "radfoundry.tasks.pointing:build",
@@ -122,6 +127,7 @@ STAGES = {
     "predict": "radfoundry.stages.predict",
     "benchmark": "radfoundry.stages.benchmark",
     "plan": "radfoundry.stages.plan",
+    "rate": "radfoundry.stages.rate",
 }
 TABLES: Mapping[str, Mapping[str, str]] = {
     "encoders": ENCODERS,
