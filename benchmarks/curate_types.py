@@ -36,6 +36,7 @@ from radfoundry.train.series_types import damaged, inputs_of, without_header
 
 DAMAGES = (0.0, 0.3, 0.4, 0.5)
 PAIRS_PER_IMAGE = 20
+PIXELS_ALONE = ("image files", "crops of 5 cm")
 
 
 def looked_at(item: real.RealSeries) -> bool:
@@ -230,14 +231,17 @@ def main(root: Path, out: Path) -> None:
     sidecars = list(real.sidecars(root))
     seen = [item for item in sidecars if looked_at(item)]
     unseen = [item for item in sidecars if not looked_at(item)]
-    dicom, files = list(real.dicom(root)), list(real.images(root))
+    dicom, pictures = list(real.dicom(root)), list(real.images(root))
+    crops = [item for item in pictures if item.source == "msd_hippocampus"]
+    files = [item for item in pictures if item.source != "msd_hippocampus"]
     told: dict[str, Any] = {"about": compare.about(), "sets": {}, "rules": {}}
     groups = {"sidecars, not looked at": unseen, "sidecars, looked at": seen, "DICOM": dicom, "image files": files}
+    groups["crops of 5 cm"] = crops
     for name, items in groups.items():
         found = answers(items)
         told["sets"][name] = judged(items, found)
         told["sets"][name]["recall"] = recalls(items, found)
-        if name != "image files":
+        if name not in PIXELS_ALONE:
             bare = answers(items, listed=[])
             told["rules"][name] = {
                 "with": recalls(items, found),
@@ -253,10 +257,10 @@ def main(root: Path, out: Path) -> None:
     told["DICOM, header alone"] = judged(dicom, answers(dicom, pixels=False))
     told["DICOM, pixels alone"] = judged(dicom, answers(dicom, header=False))
     told["name rules"] = {
-        name: comparators(items, compare.by_name) for name, items in groups.items() if name != "image files"
+        name: comparators(items, compare.by_name) for name, items in groups.items() if name not in PIXELS_ALONE
     }
     told["rules at ingest"] = {
-        name: comparators(items, compare.at_ingest) for name, items in groups.items() if name != "image files"
+        name: comparators(items, compare.at_ingest) for name, items in groups.items() if name not in PIXELS_ALONE
     }
     told["dcm2niix"] = compare.dcm2niix_guess(root)
     with_pixels = [item for item in [*dicom, *files] if item.volume is not None]

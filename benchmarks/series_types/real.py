@@ -148,6 +148,8 @@ def dicom(root: Path) -> Iterator[RealSeries]:
         for row in rows:
             truth = _manifest_truth(row["sequence"])
             place = root / folder / row["file"]
+            if truth is not None and place.is_file():
+                yield _with_listed_header(row, place, truth)
             if truth is None or not place.is_dir():
                 continue
             for index, read in enumerate(_series(place)):
@@ -163,6 +165,35 @@ def dicom(root: Path) -> Iterator[RealSeries]:
                     spacing_mm=read.volume.spacing_mm,
                     name=f"{row['file']}#{index}",
                 )
+
+
+def _with_listed_header(row: dict[str, str], place: Path, truth: str) -> RealSeries:
+    """A DICOM series kept as NIfTI: the header values of its DICOM files stand in the manifest."""
+    from radfoundry.data.nifti import read_nifti
+
+    volume = read_nifti(place).volume
+    numbers = {"repetition_time_ms": "tr_ms", "echo_time_ms": "te_ms", "inversion_time_ms": "ti_ms"}
+    numbers |= {"flip_angle_deg": "flip_deg", "field_strength_t": "field_t"}
+    said: dict[str, Any] = {field: float(row[name]) for field, name in numbers.items() if row.get(name)}
+    for name in ("scanning_sequence", "sequence_variant", "image_type"):
+        text = row.get(name) or ""
+        words = ast.literal_eval(text) if text.startswith("[") else [text] if text else []
+        said |= {name: words} if words else {}
+    said |= {"manufacturer": row["manufacturer"], "series_description": row["series_description"]}
+    acquisition = Acquisition.from_dict({"modality": "MR", **{key: value for key, value in said.items() if value}})
+    folder = "brain_tumor_progression_dicom"
+    return RealSeries(
+        source=folder,
+        cluster=f"{folder}/{row['subject']}",
+        make=make_of(acquisition.manufacturer),
+        sequence=truth,
+        anatomy="brain",
+        acquisition=acquisition,
+        volume=volume,
+        shape=volume.array.shape,
+        spacing_mm=volume.spacing_mm,
+        name=row["file"],
+    )
 
 
 def _manifest_truth(words: str) -> str | None:
@@ -195,7 +226,6 @@ def images(root: Path) -> Iterator[RealSeries]:
     from radfoundry.data.nifti import read_nifti
 
     sets = (
-        "brain_tumor_progression_dicom",
         "brats2015_glioma",
         "ms_lesions",
         "niivue_volumes",

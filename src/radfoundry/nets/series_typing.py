@@ -22,6 +22,8 @@ from radfoundry.volume import Volume
 FEWEST_TAGS = 2  # known tags below which a header says nothing of the type
 MOST_SUB_STACKS = 8
 SAMPLED_VALUES = 1 << 16
+AGENT_LIKELY = 0.5
+B_ZERO = "b=0"
 AGENT_WORDS = {"NONE", "NO", "N", "WITHOUT", "0", "NATIVE", "NIL"}
 
 
@@ -72,7 +74,8 @@ def type_series(series: Series, *, judge: Judge | None = None, header: bool = Tr
     `header` or `pixels` off leaves that side out, as if it were missing. An image that cannot be read is judged by
     its header alone.
     """
-    volume = series.load() if pixels else None
+    unplaced = "no-geometry" in series.repairs  # the encoder needs voxels in mm
+    volume = series.load() if pixels and not unplaced else None
     said = series.acquisition if header else Acquisition()
     stated = said if header else None
     plane = series.plane or (plane_of(volume.affine, stacked=False) if volume is not None else None)
@@ -185,22 +188,26 @@ def _typed(acquisition: Acquisition, header: Header, part: str, volume: Volume |
     blind = vector is None and known < FEWEST_TAGS
     limit = math.inf if blind else judge.limits[mode]["sequence"]
     ruling = apply_rules(facts, chosen=best, confidence=confidence, limit=limit, listed=judge.rules)
+    if part == B_ZERO:
+        ruling = Ruling("DWI", "DWI", 1.0, ("no diffusion weighting, beside volumes with it",), (), "b0")
     if blind and ruling.type == REVIEW:
         ruling = replace(ruling, reasons=("neither header nor pixels say enough",))
+    ruling = _agent_unstated(ruling, contrast_of(acquisition), float(said["agent"][1]))
     anatomy, sure = ANATOMIES[int(said["anatomy"].argmax())], float(said["anatomy"].max())
     if sure < judge.limits[mode]["anatomy"] or blind:
         anatomy = REVIEW
-    detail = _detail(ruling, part)
     return Typed(
         ruling.type, ruling.likely, round(ruling.confidence, 3), anatomy, round(sure, 3), "unknown",
-        contrast_of(acquisition), ruling.reasons, detail, part, mode,
+        contrast_of(acquisition), ruling.reasons, ruling.detail, part, mode,
     )  # fmt: skip
 
 
-def _detail(ruling: Ruling, part: str) -> str:
-    if ruling.type == "DWI" and part == "b=0":
-        return "b0"
-    return ruling.detail
+def _agent_unstated(ruling: Ruling, contrast: str, likely: float) -> Ruling:
+    """A T1 whose header does not speak of contrast agent but which looks enhanced is for a person."""
+    if ruling.type != "T1" or contrast != "not stated" or likely < AGENT_LIKELY:
+        return ruling
+    doubt = f"agent is not stated, but likely ({likely:.2f})"
+    return replace(ruling, type=REVIEW, likely="T1c", confidence=likely, reasons=(doubt, *ruling.reasons))
 
 
 def _with_b_value(acquisition: Acquisition, header: Header, b_value: float) -> tuple[Acquisition, Header]:

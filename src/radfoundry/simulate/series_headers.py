@@ -31,6 +31,22 @@ FIELDS_T = (0.3, 0.55, 1.0, 1.5, 1.5, 1.5, 3.0, 3.0, 3.0, 7.0)
 # timing alone; as an image file with nothing but its geometry; thinned out by a de-identification profile.
 STYLES: Mapping[str, float] = {"scanner": 0.52, "sidecar": 0.16, "timing": 0.12, "bare": 0.08, "thinned": 0.12}
 TIMING = ("repetition_time_ms", "echo_time_ms", "inversion_time_ms", "flip_angle_deg")
+CONTRAST_WORDS: Mapping[str, str] = {  # DICOM (0008,9209)
+    "T1": "T1",
+    "T1c": "T1",
+    "T2": "T2",
+    "T2-FLAIR": "FLUID_ATTENUATED",
+    "DWI": "DIFFUSION",
+    "ADC": "DIFFUSION",
+    "MRA": "FLOW_ENCODED",
+    "T2*": "T2_STAR",
+    "SWI": "SUSCEPTIBILITY",
+    "ASL": "PERFUSION",
+    "proton density": "PROTON_DENSITY",
+    "short inversion time (STIR)": "STIR",
+    "functional time series": "T2_STAR",
+    "perfusion with contrast agent": "PERFUSION",
+}
 Geometry = tuple[tuple[int, int, int, int], tuple[float, float, float]]
 
 
@@ -188,9 +204,15 @@ def _words(plan: Mapping[str, Any], make: str, rng: np.random.Generator) -> dict
         said |= {"angio_flag": "Y"} if rng.random() < plan.get("angio_stated", 0.35) else {}
     elif rng.random() < 0.5:
         said["angio_flag"] = "N"
-    if plan.get("contrast_word") and rng.random() < 0.2:
-        said["acquisition_contrast"] = plan["contrast_word"]
+    if rng.random() < 0.15:
+        said["acquisition_contrast"] = str(_pick((*_contrast_words(plan), "UNKNOWN"), rng))
     return said
+
+
+def _contrast_words(plan: Mapping[str, Any]) -> tuple[str, ...]:
+    """What newer files write as acquisition contrast, twice as likely as that they do not know."""
+    named = CONTRAST_WORDS.get(plan["type"]) or CONTRAST_WORDS.get(plan.get("detail", ""), "")
+    return (named, named) if named else ()
 
 
 def _variant(plan: Mapping[str, Any], make: str, kinds: tuple[str, ...], rng: np.random.Generator) -> tuple[str, ...]:

@@ -122,6 +122,8 @@ def fit(
         recent.append(float(loss.detach()))
         if progress is not None and step % 100 == 99:
             progress(step + 1, float(np.mean(recent[-100:])))
+    with torch.no_grad():  # words that no series had have learned nothing and must not speak
+        net.words[torch.from_numpy(table.words.sum(axis=0) == 0)] = 0.0
     net.eval()
     return net, {"loss": round(float(np.mean(recent[-100:])), 4), "steps": plan.steps, "series": len(table)}
 
