@@ -27,6 +27,7 @@ COMMANDS = {
     "embed": ("radfoundry.cli.verbs:embed", "Turn every series into features with a frozen encoder."),
     "adapt": ("radfoundry.cli.verbs:adapt", "Fit a head on frozen features and measure it."),
     "predict": ("radfoundry.cli.predict:predict", "Answer about new scans with a fitted model."),
+    "rate": ("radfoundry.cli.verbs:rate", "Learn to score image quality from few scored scans."),
     "benchmark": ("radfoundry.cli.verbs:benchmark", "Compare encoders on one question, patient by patient."),
     "plan": ("radfoundry.cli.verbs:plan", "How many labels are needed, with the doubt."),
     "stats": ("radfoundry.cli.tables:stats", "Metrics with intervals from a table of predictions."),

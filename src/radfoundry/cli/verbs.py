@@ -78,6 +78,7 @@ curate = verb(
 embed = verb("embed", "Turn every series of a cohort into features with a frozen encoder.")
 adapt = verb("adapt", "Fit a head on frozen features and say how well it answers.")
 benchmark = verb("benchmark", "Compare encoders on one question, patient by patient.")
+rate = verb("rate", "Teach a small network to score image quality as people do, from few scored scans.")
 plan = verb("plan", "How many labels are needed to reach a target, with the doubt.")
 
 

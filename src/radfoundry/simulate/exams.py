@@ -15,6 +15,7 @@ from radfoundry.simulate.headers import Scanner, Slab
 from radfoundry.simulate.judges import Judged, judge, outlined
 from radfoundry.simulate.kspace import Faults
 from radfoundry.simulate.options import CohortOptions
+from radfoundry.simulate.panel import opinions
 from radfoundry.simulate.people import draw_date, draw_person
 from radfoundry.simulate.placement import Sign, draw_sign, leaning, with_sign
 from radfoundry.simulate.protocols import draw_sequence
@@ -90,6 +91,8 @@ def assemble(options: CohortOptions, draw: Draw, *, case: int, seed: int) -> Sim
         labels["marker"] = int(marked)
     if options.broad_strength:
         labels["broad"] = broad
+    if options.raters:
+        labels |= opinions(series, raters=options.raters, rng=np.random.default_rng(rng.integers(2**62)))
     style = STYLES[int(rng.integers(len(STYLES)))]
     studies = dict.fromkeys(item.study for item in series)
     names = dict.fromkeys(name for scenes in patient.visits for scene in scenes for name in scene.sequences)

@@ -42,7 +42,8 @@ class CohortOptions:
     annotators: outlines by so many of `annotators.PANEL` · readers: scores of so many readers, aided and not ·
     vendor: yes or no of a tool that fails at random, in a subgroup (65 years and older) or on subtle disease ·
     contradiction_rate: reports that contradict themselves · omission_rate: drafts that leave out findings ·
-    tissues: tissue fractions and a label map of every series among the truth.
+    tissues: tissue fractions and a label map of every series among the truth · raters: so many people score the
+    quality of every series, for reading and for measuring (labels `reading_T1w`, `measuring_T1w`).
     """
 
     size: str = "small"
@@ -71,6 +72,7 @@ class CohortOptions:
     contradiction_rate: float = 0.0
     omission_rate: float | None = None
     tissues: bool = False
+    raters: int = 0
     hospitals: tuple[Site, ...] = field(default=SITES, repr=False)
 
     def __post_init__(self) -> None:
@@ -98,7 +100,7 @@ class CohortOptions:
             share = getattr(self, name)
             if share is not None and not (_is_number(share) and 0 <= share <= 1):
                 raise InputError(f"{name} {share} is not a share", remedy="give a number from 0 to 1")
-        limits = {"visits": (1, 6), "annotators": (0, len(PANEL)), "readers": (0, 100)}
+        limits = {"visits": (1, 6), "annotators": (0, len(PANEL)), "readers": (0, 100), "raters": (0, 100)}
         for name, (low, high) in limits.items():
             count = getattr(self, name)
             if not isinstance(count, int) or isinstance(count, bool) or not low <= count <= high:

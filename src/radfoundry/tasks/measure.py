@@ -20,7 +20,6 @@ from radfoundry.stats import (
     weighted,
 )
 from radfoundry.tasks import rating
-from radfoundry.tasks import rating
 from radfoundry.tasks.finish import Answers
 
 DRAWS = 2000

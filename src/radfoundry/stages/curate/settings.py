@@ -41,6 +41,12 @@ class Config(Settings):
     )
     cohort: str = Field(description="cohort folder made by radfoundry ingest")
     slots: list[SlotRule] = Field(default=list(DEFAULT_SLOTS), description="slots: the inputs and what may fill them")
+    score: str | None = Field(
+        default=None, description="quality: rater that adds a learned score (a rater.safetensors of radfoundry rate)"
+    )
+    purpose: str | None = Field(
+        default=None, description="quality: what the score is for; the rater's first if not said"
+    )
     workers: int = Field(default=0, ge=0, description="quality, types: processes; 0 is one per core")
     header: bool = Field(default=True, description="types: look at the header")
     pixels: bool = Field(default=True, description="types: look at the pixels")
