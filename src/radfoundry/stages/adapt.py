@@ -71,16 +71,20 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     """Embed, fit inside the training patients, predict out of sample, measure; write a predictor and a report."""
     from radfoundry.data import cohort as cohorts
     from radfoundry.nets import embedding
-    from radfoundry.tasks import leaks, measure, pages, probe, questions
+    from radfoundry.tasks import leaks, measure, pages, probe, questions, visits
 
     cohort = cohorts.open_cohort(config.cohort)
-    task, truth = questions.answers(cohort, questions.named(config.task))
+    task, truth = questions.answers(cohort, _answerable(config))
     classes = questions.class_names(cohort, task)
     if config.permute_labels:
         patients = {case.key: case.patient for case in cohort.cases}
         truth = questions.permuted(truth, patients, rng=np.random.default_rng(config.seed))
     encoder = embedding.open_encoder(config.encoder)
     table = embedding.embed(cohort, encoder, progress=progress)
+    if task.kind == "similar":
+        return _search(config, cohort, task, truth, table)
+    if task.unit in visits.PAIRED:
+        table = visits.paired(cohort, table)
     asked = _fit(config, cohort, task, truth, (encoder, table, classes), progress)
     found = asked.found
     metrics, plain = _numbers(config, asked)
@@ -95,6 +99,48 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         blocks = _blocks(config, asked, metrics, plain)
         blocks.append(pages.feature_map(table, truth, title=f"Features of {table.encoder}", seed=config.seed))
         blocks.append(pages.thumbnails(cohort, writer.folder))
+        runs.write_json(writer.folder / "blocks.json", blocks)
+    return writer.finished
+
+
+def _answerable(config: Config) -> Task:
+    """The question, refused where it is not one that is learned from labels, or not on the rung asked for."""
+    from radfoundry.tasks import questions, visits
+
+    task = questions.named(config.task)
+    if task.kind not in (*questions.KINDS, "classes"):
+        raise InputError(f"{task.name} is not learned from labels", remedy="ask it with radfoundry benchmark")
+    upper = config.ladder or config.rung != "frozen"
+    if upper and (task.unit in visits.PAIRED or task.kind == "similar"):
+        raise InputError(f"{task.name} is answered from frozen features", remedy="use rung=frozen without ladder")
+    return task
+
+
+def _search(config: Config, cohort: Cohort, task: Task, truth: Mapping[str, Any], table: Any) -> Run:
+    """The most similar images of other patients, a table of them, and whether they share the answer."""
+    import pandas as pd
+
+    from radfoundry.tasks import pages, questions, similar
+    from radfoundry.tasks.examples import examples
+
+    rows = examples(table, truth, _design(config).test_on, name="test_on")
+    found = similar.search(rows)
+    metrics = similar.measure(found, seed=config.seed)
+    known = {case.key: questions.value_of(case, task.target) for case in cohort.cases}
+    with runs.writing("adapt", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
+        writer.inputs.update(cohort=cohort.fingerprint, encoder=table.fingerprint, preparation=table.plan)
+        writer.metrics.update(metrics)
+        with runs.atomic(writer.folder / "neighbours.parquet") as partial:
+            pd.DataFrame(found.table(known)).to_parquet(partial, index=False)
+        said = f"{task.about} The five nearest of {len(rows)} images held such a one in {metrics['recall@5']}"
+        paragraphs = [f"{said}; images drawn blindly would in {metrics['chance-recall@5']}."]
+        blocks = [
+            {"kind": "text", "title": "Summary", "paragraphs": paragraphs},
+            pages.people(cohort),
+            pages.numbers("Results", metrics, note="Images of the same patient are never given back."),
+            pages.feature_map(table, truth, title=f"Features of {table.encoder}", seed=config.seed),
+            pages.thumbnails(cohort, writer.folder),
+        ]
         runs.write_json(writer.folder / "blocks.json", blocks)
     return writer.finished
 

@@ -68,6 +68,16 @@ def label(name: str) -> str:
         "trivial-auroc": "AUROC of a constant score",
         "trivial-mae": "mean absolute error of the median",
         "share-of-largest-class": "share of the largest class",
+        "macro-auroc": "AUROC, mean of the findings",
+        "micro-auroc": "AUROC, all findings pooled",
+        "quadratic-kappa": "quadratic kappa",
+        "grades-off": "mean error in grades",
+        "concordance": "concordance (Harrell's C)",
+        "concordance-uno": "concordance (Uno's C)",
+        "trivial-concordance": "concordance of a constant risk",
+        "brier-calibrated": "Brier score after calibration",
+        "interval-holds": "share of answers inside their 95 % interval",
+        "usual-answer": "accuracy of always giving the usual answer",
     }
     owner, slash, metric = name.partition("/")
     if slash:
@@ -79,6 +89,8 @@ def curves(named: Mapping[str, Predictions], task: Task) -> list[Block]:
     """ROC with its band and calibration for yes-or-no questions; predicted against true for quantities."""
     if task.kind == "regression":
         return [block for name, found in named.items() for block in _of_quantity(name, found, task)]
+    if task.kind == "survival":
+        return [_by_risk(name, found, task) for name, found in named.items()]
     if task.kind != "binary":
         return []
     roc_curves, reliability = [], []
@@ -103,6 +115,16 @@ def curves(named: Mapping[str, Predictions], task: Task) -> list[Block]:
         {"kind": "roc", "title": "ROC", "curves": roc_curves, "note": "Bands are pointwise 95 % intervals."},
         {"kind": "calibration", "title": "Calibration", "curves": reliability, "note": "Bars: Wilson 95 % intervals."},
     ]
+
+
+def _by_risk(name: str, found: Predictions, task: Task) -> Block:
+    """Kaplan-Meier curves of the halves with the higher and the lower predicted risk."""
+    time, event = found.target.T
+    high = found.score > np.median(found.score)
+    halves = {"higher predicted risk": high, "lower predicted risk": ~high}
+    drawn = {half: survival.kaplan_meier(time[rows], event[rows]) for half, rows in halves.items() if rows.any()}
+    time_name, event_name = task.target.split(",")
+    return survival_curves(f"By predicted risk: {name}", drawn, time_unit=time_name, event=event_name)
 
 
 def _of_quantity(name: str, found: Predictions, task: Task) -> list[Block]:

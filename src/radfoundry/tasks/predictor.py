@@ -17,7 +17,7 @@ from radfoundry.nets import checkpoint, embedding
 from radfoundry.records import Cohort, EncoderSpec, Estimate, InputError, Predictions, Task
 from radfoundry.tasks import accepts as limits
 from radfoundry.tasks import finish as finishing
-from radfoundry.tasks import fitted_files
+from radfoundry.tasks import fitted_files, visits
 from radfoundry.tasks.examples import Examples, Fitted, by_case
 from radfoundry.tasks.views import Views
 
@@ -155,6 +155,10 @@ def predict(
             finding="outside",
         )
     table = embedding.embed(kept, predictor.encoder, progress=progress)
+    if predictor.task.unit in visits.PAIRED:
+        table = visits.paired(kept, table)
+        case_of = {series.key: series.case for series in kept.series}
+        refused += [(key, case_of[key], reason) for key, reason in table.refused]
     series = table.series
     rows = Examples(
         features=table.vectors.astype(float),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -234,9 +235,10 @@ def _classes(task: Task, known: Mapping[str, Any]) -> tuple[Task, dict[str, Any]
 def _in_order(task: Task, known: Mapping[str, Any]) -> list[str]:
     """The classes, sorted, or for grades in the order their question names."""
     names = sorted({str(value) for value in known.values()}, key=_sortable)
-    if task.kind != "ordinal" or " (" not in task.about:
+    listed = re.search(r"\(([^()]* < [^()]*)\)", task.about)
+    if task.kind != "ordinal" or listed is None:
         return sorted(names, key=_as_number) if task.kind == "ordinal" else names
-    order = task.about.partition(" (")[2].rstrip(")").split(" < ")
+    order = listed[1].split(" < ")
     missing = [name for name in names if name not in order]
     if missing:
         raise InputError(f"grade {missing[0]!r} is not in ordered", where=f"label {task.target}", remedy="list all")
@@ -257,8 +259,7 @@ def class_names(cohort: Cohort, task: Task) -> tuple[str, ...]:
     if task.kind not in ("binary", "multiclass", "ordinal"):
         return ()
     known = {case.key: value for case in cohort.cases if (value := value_of(case, task.target)) is not None}
-    plain = Task(task.name, task.target, task.kind, about=task.about if " < " in task.about else "")
-    return tuple(_in_order(plain, known))
+    return tuple(_in_order(task, known))
 
 
 def _sortable(name: str) -> tuple[int, float, str]:
