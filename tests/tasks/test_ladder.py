@@ -97,10 +97,8 @@ def test_the_simplest_of_equals_is_chosen_and_a_clear_winner_wins():
 
 def climb(small, truth, *, kind="regression", rungs=("frozen",)):
     cohort, table, views, _ = small
-    steps = ladder.candidates(
-        cohort, views, kind=kind, target="size", tuning=Tuning("head", **{**QUICK, "inner_folds": 2}), rungs=rungs
-    )
     task = Task("size", "size", kind)
+    steps = ladder.candidates(cohort, views, task, tuning=Tuning("head", **{**QUICK, "inner_folds": 2}), rungs=rungs)
     return ladder.climb(ladder.Asked(cohort, table, views, task, truth), steps, design=DESIGN), task
 
 
@@ -124,10 +122,9 @@ def test_the_choice_does_not_look_at_the_tested_patients(small):
     results = []
     for truth in (sizes, other):
         _, table, views, _ = small
-        steps = ladder.candidates(
-            split, views, kind="regression", target="size", tuning=Tuning("head"), rungs=["frozen"]
-        )
-        asked = ladder.Asked(split, table, views, Task("size", "size", "regression"), truth)
+        task = Task("size", "size", "regression")
+        steps = ladder.candidates(split, views, task, tuning=Tuning("head"), rungs=["frozen"])
+        asked = ladder.Asked(split, table, views, task, truth)
         results.append(ladder.climb(asked, steps, design=design))
     assert results[0].name == results[1].name and results[0].losses == results[1].losses
     assert np.array_equal(results[0].found["chosen"].score, results[1].found["chosen"].score)
@@ -147,6 +144,9 @@ def test_header_baseline_leaves_the_target_out_and_finds_a_leak():
     with_site = baselines.header_features(cohort)(rows)
     without = baselines.header_features(cohort, without=["site"])(rows)
     assert with_site.shape[1] == without.shape[1] + 2
+    assert baselines.header_features(cohort, also=["size"])(rows).shape[1] == with_site.shape[1] + 1
+    with pytest.raises(InputError, match="covariate weight: no case has it"):
+        baselines.header_features(cohort, also=["weight"])
 
 
 def test_radiomics_follow_the_balls_size(small):

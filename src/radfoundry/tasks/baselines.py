@@ -111,13 +111,19 @@ class Radiomics:
         return np.stack([self.kept[str(key)] for key in rows.series])
 
 
-def header_features(cohort: Cohort, *, without: Sequence[str] = ()) -> Callable[[Examples], np.ndarray]:
+def header_features(
+    cohort: Cohort, *, without: Sequence[str] = (), also: Sequence[str] = ()
+) -> Callable[[Examples], np.ndarray]:
     """Age, sex, site, how many earlier exams, and how the image was acquired, as numbers; nothing of its pixels.
 
-    `without` names facts that must not be used, above all the question's own target.
+    `without` names facts that must not be used, above all the question's own target; `also` names labels (clinical
+    covariates) that are used as well. Refuses a label that nobody has.
     """
+    for name in also:
+        if all(case.labels.get(name) is None for case in cohort.cases):
+            raise InputError("no case has it", where=f"covariate {name}", remedy="add it with radfoundry label")
     rows = {
-        series.key: {name: value for name, value in _facts(case, series).items() if name not in without}
+        series.key: {name: value for name, value in _facts(case, series, also).items() if name not in without}
         for case in cohort.cases
         for series in case.series
     }
@@ -129,12 +135,13 @@ def header_features(cohort: Cohort, *, without: Sequence[str] = ()) -> Callable[
     return features
 
 
-def _facts(case: Case, series: Series) -> dict[str, Any]:
+def _facts(case: Case, series: Series, also: Sequence[str] = ()) -> dict[str, Any]:
     acquisition = series.acquisition
     facts: dict[str, Any] = {"age_years": case.age_years, "sex": case.sex, "site": case.site, "visit": len(case.priors)}
     facts |= {name: getattr(acquisition, name) for name in (*HEADER_WORDS, *HEADER_NUMBERS)}
     facts |= {f"voxel {axis}": round(step, 3) for axis, step in zip("ijk", series.spacing_mm, strict=True)}
-    return facts | {f"size {axis}": float(n) for axis, n in zip("ijk", series.shape[1:], strict=True)}
+    facts |= {f"size {axis}": float(n) for axis, n in zip("ijk", series.shape[1:], strict=True)}
+    return facts | {name: case.labels.get(name) for name in also}
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[Callable[[Mapping[str, Any]], float]]:

@@ -53,17 +53,25 @@ class Climb:
 
 
 def candidates(
-    cohort: Cohort, views: Views, *, kind: str, target: str, tuning: Tuning, rungs: Sequence[str] = RUNGS
+    cohort: Cohort,
+    views: Views,
+    task: Task,
+    *,
+    tuning: Tuning,
+    rungs: Sequence[str] = RUNGS,
+    covariates: Sequence[str] = (),
 ) -> list[Candidate]:
-    """The ladder for one kind of question, simplest first; rungs left out of `rungs` are not tried.
+    """The ladder for one question, simplest first; rungs left out of `rungs` are not tried.
 
-    Trivial, header and radiomics always stand beside; from scratch beside any rung that tunes.
+    `covariates` are labels that the header baseline uses beside the header. Trivial, header and radiomics always stand
+    beside; from scratch beside any rung that tunes.
     """
     unknown = [name for name in rungs if name not in RUNGS]
     if unknown:
         raise InputError(f"unknown rung {unknown[0]!r}", remedy=f"known: {', '.join(RUNGS)}", finding="unknown-name")
+    kind, target = task.kind, task.target
     usual = heads.named(None, kind)
-    header = baselines.header_features(cohort, without=(target, *target.split(",")))
+    header = baselines.header_features(cohort, without=(target, *target.split(",")), also=covariates)
     found = [
         Candidate("trivial", baselines.Constant()),
         Candidate("header", baselines.Measured("header", usual, header, views), may_win=False),

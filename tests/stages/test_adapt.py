@@ -1,0 +1,104 @@
+"""The verb adapt over tiny cohorts of files: rungs, ladder, other kinds of questions, and what is refused."""
+
+import pandas as pd
+import pytest
+from adapt_samples import make_cohort
+
+from radfoundry import config as settings
+from radfoundry.records import InputError
+from radfoundry.stages import adapt, predict
+from radfoundry.tasks import predictor as predictors
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory):
+    return make_cohort(tmp_path_factory.mktemp("flat"), flat=True, patients=20)
+
+
+def run(folder, to, **values):
+    given = {"cohort": str(folder / "cohort"), "encoder": {"name": "intensity", "dimensions": 2}, "folds": 2}
+    return adapt.run(settings.check(adapt.Config, {**given, **values, "to": str(to)}))
+
+
+def test_many_kinds_of_questions_end_to_end(flat, tmp_path):
+    asked = {
+        "grades": {"name": "classify", "target": "grade", "ordered": True},
+        "survival": {"name": "survive", "time": "days", "event": "died"},
+        "similar": {"name": "similar", "target": "large"},
+    }
+    main = {"grades": "quadratic-kappa", "survival": "concordance", "similar": "recall@5"}
+    for name, task in asked.items():
+        found = run(flat, tmp_path / name, task=task)
+        assert found.metrics[main[name]].defined
+        assert (tmp_path / name / "blocks.json").exists()
+    answers = predict.Config(
+        predictor=str(tmp_path / "survival"), scans=[str(flat / "cohort")], to=str(tmp_path / "answers")
+    )
+    predict.run(answers)
+    table = pd.read_csv(tmp_path / "answers" / "predictions.csv")
+    assert len(table) == 20 and table["answer"].between(0, 1).all()
+    grades = predictors.read(tmp_path / "grades")
+    assert grades.classes == ("0", "1", "2")
+    assert not (tmp_path / "similar" / "predictor").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"task": {"name": "classify", "target": "constant"}}, "all 20 cases have the same value 1"),
+        ({"task": {"name": "classify", "target": "absent"}}, "no case has it"),
+        ({"task": {"name": "classify", "target": "noise"}}, "cannot be cut into folds"),
+        ({"task": {"name": "regress", "target": "large"}, "encoder": "intensity"}, "no series fits encoder intensity"),
+        ({"task": {"name": "regress", "target": "size"}, "folds": 21, "head": "ordinal"}, "does not answer"),
+        ({"task": {"name": "progress", "target": "growth", "change": True}}, "no change between visits"),
+        ({"task": {"name": "retrieve"}}, "ask it with radfoundry benchmark"),
+        ({"task": {"name": "classify", "target": "large"}, "rung": "adapter", "head": "full"}, "none of rung=adapter"),
+        (
+            {"task": {"name": "classify", "target": "large"}, "rung": "head", "tune": {"step": 3}},
+            "did you mean 'steps'",
+        ),
+        ({"task": {"name": "classify", "target": "large"}, "rung": "full"}, "has no weights to tune"),
+        ({"task": {"name": "classify", "target": "large"}, "cut_off": "yuden"}, "did you mean 'youden'"),
+        ({"task": {"name": "classify", "target": "large"}, "ladder": True, "rungs": ["hed"]}, "unknown rung 'hed'"),
+    ],
+)
+def test_what_cannot_be_answered_is_one_line_and_leaves_nothing(flat, tmp_path, values, said):
+    with pytest.raises(InputError, match=said) as error:
+        run(flat, tmp_path / "out", **values)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rung", ["head", "adapter", "full"])
+def test_upper_rungs_predict_new_files_as_their_own_cohort(flat, tmp_path, rung):
+    options = {"encoder": "vit2d-tiny", "rung": rung, "tune": {"steps": 4, "inner_folds": 2}}
+    run(flat, tmp_path / "run", task={"name": "regress", "target": "size"}, **options)
+    model = predictors.read(tmp_path / "run")
+    assert model.fitted.tuning.steps == 4
+    scores = []
+    for name, scans in (("own", flat / "cohort"), ("files", flat / "scans")):
+        config = predict.Config(
+            predictor=str(tmp_path / "run"),
+            scans=[str(scans)],
+            to=str(tmp_path / name),
+            modality="US",
+            sequence="FLAIR",
+        )
+        predict.run(config)
+        scores.append(sorted(pd.read_parquet(tmp_path / name / "predictions.parquet")["score"]))
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_the_ladder_as_a_command(flat, tmp_path):
+    tune = {"steps": 3, "inner_folds": 2, "batch": 8}
+    task = {"name": "regress", "target": "size"}
+    found = run(
+        flat, tmp_path / "run", task=task, encoder="vit2d-tiny", ladder=True, rungs=["frozen", "head"], tune=tune
+    )
+    assert {"chosen/mae", "trivial/mae", "radiomics/mae", "header/mae", "frozen-ridge/mae", "head/mae"} <= set(
+        found.metrics
+    )
+    assert any("-minus-trivial/" in name for name in found.metrics)
+    assert predictors.read(tmp_path / "run").about["trained"]["patients"] == 20
