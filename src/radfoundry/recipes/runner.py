@@ -208,7 +208,9 @@ def _simulated(recipe: Recipe, folder: Path, progress: Progress | None) -> str:
         config = {"cohort": chosen["simulate"], "cases": chosen["cases"], "to": str(scans), "seed": recipe.seed}
         _stage("simulate", config, progress)
     if not (cohort / "labels.parquet").exists():
-        _stage("ingest", {"sources": [str(scans / "dicom")], "to": str(cohort), "key_file": str(key)}, progress)
+        asked = {"sources": [str(scans / "dicom")], "to": str(cohort), "key_file": str(key)}
+        said = scans / "reports"
+        _stage("ingest", {**asked, **({"reports": str(said)} if said.is_dir() else {})}, progress)
         labels.label(cohort, scans / "labels.csv", on="patient", key_file=key)
     return str(cohort)
 

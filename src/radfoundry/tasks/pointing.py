@@ -56,7 +56,7 @@ def _maps(asked: Asked, kinds: list[str]) -> np.ndarray:
     """`(N, kinds, i, j, k)`: how much each place looks like each kind of lesion, the mean over its synonyms."""
     from radfoundry.simulate.vocabulary import PHRASES
 
-    if asked.model.side.local:
+    if asked.model.side.sizes.local:
         phrases = [phrase for kind in kinds for phrase in PHRASES[kind]]
         found = asked.model.places(asked.images, phrases)
         owner = np.repeat(np.arange(len(kinds)), [len(PHRASES[kind]) for kind in kinds])

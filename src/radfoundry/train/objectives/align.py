@@ -22,7 +22,7 @@ class Align(nn.Module):
 
     needs: tuple[str, ...] = ("words", "study")
 
-    def __init__(self, shapes: Shapes, *, width: int, by: str, same_findings: bool) -> None:
+    def __init__(self, shapes: Shapes, *, width: int, by: str, same_findings: bool, bias: float = -10.0) -> None:
         super().__init__()
         self.by, self.same_findings = by, same_findings
         if same_findings:
@@ -30,7 +30,7 @@ class Align(nn.Module):
         self.image = projection(shapes.pooled, width)
         self.report = projection(shapes.text_width, width)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        self.bias = nn.Parameter(torch.tensor(-10.0)) if by == "sigmoid" else None
+        self.bias = nn.Parameter(torch.tensor(bias)) if by == "sigmoid" else None
 
     def forward(self, scene: Scene) -> Terms:
         """The loss, and `found`: the share of images whose own study's report is the nearest in the batch."""
@@ -70,13 +70,13 @@ class Concepts(nn.Module):
 
     needs: tuple[str, ...] = ("words", "concepts")
 
-    def __init__(self, shapes: Shapes, *, width: int, as_released: bool) -> None:
+    def __init__(self, shapes: Shapes, *, width: int, as_released: bool, bias: float = -10.0) -> None:
         super().__init__()
         self.as_released = as_released
         self.patch = projection(shapes.width, width)
         self.word = projection(shapes.text_width, width)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        self.bias = nn.Parameter(torch.tensor(-10.0))
+        self.bias = nn.Parameter(torch.tensor(bias))
 
     def forward(self, scene: Scene) -> Terms:
         """The loss over all concepts named in the batch."""
@@ -104,26 +104,30 @@ def span_means(tokens: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:
     return torch.einsum("bct,btd->bcd", inside, tokens) / inside.sum(dim=2, keepdim=True).clamp_min(1)
 
 
-def build(shapes: Shapes, *, width: int = 128, by: str = "softmax", same_findings: bool = True) -> Align:
+def build(
+    shapes: Shapes, *, width: int = 128, by: str = "softmax", same_findings: bool = True, bias: float = -10.0
+) -> Align:
     """Image-report alignment with study-level soft targets (Decipher-MR stage 2; sigmoid as SigLIP and ConceptCLIP).
 
     by: `softmax` or `sigmoid`. same_findings: reports that state the same findings count as partners too, so that
-    two normal exams are no negatives of each other.
+    two normal exams are no negatives of each other; turn it off where reports tell more than their findings, for
+    example which part of the body is shown. bias: where the sigmoid's bias starts; the published -10 is for thousands
+    of pairs a step, about minus the logarithm of the batch suits small ones.
     """
     if by not in ("softmax", "sigmoid"):
         raise InputError(f"by={by!r}", where="objective align", remedy="softmax or sigmoid")
     need_reports(shapes, "align")
-    return Align(shapes, width=width, by=by, same_findings=same_findings and shapes.findings > 0)
+    return Align(shapes, width=width, by=by, same_findings=same_findings and shapes.findings > 0, bias=float(bias))
 
 
-def build_concepts(shapes: Shapes, *, width: int = 128, as_released: bool = False) -> Concepts:
+def build_concepts(shapes: Shapes, *, width: int = 128, as_released: bool = False, bias: float = -10.0) -> Concepts:
     """Region-concept alignment (ConceptCLIP, arXiv 2501.15579); give it beside `{name: align, by: sigmoid}`.
 
     A concept that another image's report names too is no negative of that image; as_released counts it as one, as the
-    released code does.
+    released code does. bias: as in `align`.
     """
     need_reports(shapes, "concepts")
-    return Concepts(shapes, width=width, as_released=as_released)
+    return Concepts(shapes, width=width, as_released=as_released, bias=float(bias))
 
 
 def need_reports(shapes: Shapes, name: str) -> None:
