@@ -115,11 +115,13 @@ def split(cohort: Path, by: str, name: str, as_json: bool, **named: Any) -> None
         replace_existing=named.pop("replace"),
         **split_options(cohort, by, named),
     )
+    together = cohorts.kept_together(cohort, name)
     if as_json:
-        talk.show_json({"split": name, "cases": counts})
+        talk.show_json({"split": name, "cases": counts, "kept_together": together})
         return
     for part, count in counts.items():
         click.echo(f"{part}: {count} cases")
+    click.echo(f"kept together because they share an image, accession number or series: {together} groups")
 
 
 def split_options(cohort: Path, by: str, named: dict[str, Any]) -> dict[str, Any]:

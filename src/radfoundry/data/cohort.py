@@ -305,6 +305,12 @@ def split(
     return counts
 
 
+def kept_together(path: str | Path, name: str) -> int:
+    """How many groups of cases a split had to keep in one part; 0 also when it was told not to look."""
+    splits = json.loads((Path(path) / SPLITS).read_text(encoding="utf-8"))
+    return int(splits[name]["how"]["near_duplicate_groups"])
+
+
 def _refuse_moved_dates(cohort: Cohort) -> None:
     undated = sum(not case.date for case in cohort.cases)
     if undated:
@@ -318,9 +324,7 @@ def _refuse_moved_dates(cohort: Cohort) -> None:
 
 
 def case_duplicates(cohort: Cohort) -> list[tuple[str, ...]]:
-    """Groups of cases that hold the same or nearly the same image; each group's keys sorted."""
-    from radfoundry.data.duplicates import same_images
+    """Groups of cases that share an image (equal or nearly), an accession number or a series; keys sorted."""
+    from radfoundry.data.same_patient import linked_cases
 
-    owner = {series.key: case.key for case in cohort.cases for series in case.series}
-    groups = {tuple(sorted({owner[key] for key in group})) for group in same_images(cohort.series)}
-    return sorted(group for group in groups if len(group) > 1)
+    return linked_cases(cohort)

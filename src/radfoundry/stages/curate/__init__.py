@@ -13,6 +13,7 @@ ACTIONS = {
     "quality": "radfoundry.stages.curate.quality",
     "slots": "radfoundry.stages.curate.slots",
     "harmonize": "radfoundry.stages.curate.harmonize",
+    "duplicates": "radfoundry.stages.curate.duplicates",
     "types": "radfoundry.stages.curate.types",
     "types-trial": "radfoundry.stages.curate.types_trial",
 }

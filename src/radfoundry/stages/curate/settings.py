@@ -36,8 +36,9 @@ DEFAULT_SLOTS = (
 class Config(Settings):
     """What to curate in which cohort."""
 
-    what: Literal["quality", "slots", "types", "types-trial", "harmonize"] = Field(
-        default="quality", description="quality, slots, types, harmonize, or types-trial (on simulated series)"
+    what: Literal["quality", "slots", "types", "types-trial", "harmonize", "duplicates"] = Field(
+        default="quality",
+        description="quality, slots, types, harmonize, duplicates, or types-trial (on simulated series)",
     )
     cohort: str = Field(description="cohort folder made by radfoundry ingest")
     slots: list[SlotRule] = Field(default=list(DEFAULT_SLOTS), description="slots: the inputs and what may fill them")
@@ -46,6 +47,13 @@ class Config(Settings):
     )
     purpose: str | None = Field(
         default=None, description="quality: what the score is for; the rater's first if not said"
+    )
+    outside: str | None = Field(default=None, description="duplicates: cohort of an outside test set")
+    features: str | None = Field(
+        default=None, description="duplicates: run of radfoundry embed, to compare features too"
+    )
+    cosine: float = Field(
+        default=0.999, gt=0, le=1, description="duplicates: features at least this alike are one image"
     )
     workers: int = Field(default=0, ge=0, description="quality, types: processes; 0 is one per core")
     header: bool = Field(default=True, description="types: look at the header")
@@ -66,7 +74,9 @@ class Config(Settings):
     )
     on: dict[str, list[str] | str] = Field(default={}, description="harmonize: which series, e.g. on.sequence=T2w")
     by: str = Field(default="site", description="harmonize: the header fact that makes a site, e.g. site or model")
-    split: str | None = Field(default=None, description="harmonize: split whose part train is learned from; else all")
+    split: str | None = Field(
+        default=None, description="harmonize: split whose part train is learned from; duplicates: split to look across"
+    )
     encoder: Component = Field(default=Component(name="intensity"), description="harmonize: encoder of the features")
     crop_mm: float | None = Field(default=None, gt=0, description="harmonize: show the encoder the middle only")
     covariates: list[str] = Field(default=[], description="harmonize: labels ComBat has to keep, e.g. [age_years]")
