@@ -1,4 +1,4 @@
-"""How well series types are told on real series: RADFOUNDRY_DATA=… python benchmarks/curate_types.py [OUT.json].
+"""How well series types are told on real series: RADFOUNDRY_DATA=… python curate_types.py [headers] [pictures].
 
 The classifier has seen simulated series alone. While its header simulator and rules were written, the sidecars of
 ds000221 and of half the sites of spine-generic were looked at (`looked at`); everything else was not (`not looked at`).
@@ -36,7 +36,6 @@ from radfoundry.train.series_types import damaged, inputs_of, without_header
 
 DAMAGES = (0.0, 0.3, 0.4, 0.5)
 PAIRS_PER_IMAGE = 20
-PIXELS_ALONE = ("image files", "crops of 5 cm")
 
 
 def looked_at(item: real.RealSeries) -> bool:
@@ -51,11 +50,19 @@ def answers(
     """The package's answer on every series; `listed` are the rules, or an empty list for none."""
     judge = replace(bundled_judge(), rules=rules() if listed is None else listed)
     found = []
+    known: dict[Acquisition, Any] = {}  # thousands of sidecars are alike
     for item in items:
         said = item.acquisition if header else Acquisition()
         place = (item.shape, item.spacing_mm) if header else (None, None)
-        typed = type_image(said, item.volume if pixels else None, shape=place[0], spacing_mm=place[1], judge=judge)
-        found.append(typed[0] if len(typed) == 1 else replace(typed[0], sequence=_majority(typed)))
+        volume = item.volume if pixels else None
+        if volume is None and place == (None, None) and said in known:
+            found.append(known[said])
+            continue
+        typed = type_image(said, volume, shape=place[0], spacing_mm=place[1], judge=judge)
+        one = typed[0] if len(typed) == 1 else replace(typed[0], sequence=_majority(typed))
+        if volume is None and place == (None, None):
+            known[said] = one
+        found.append(one)
     return found
 
 
@@ -160,19 +167,27 @@ def damage_curve(table: SeriesTable, people: np.ndarray, *, seed: int) -> dict[s
 
 
 def timing(items: Sequence[real.RealSeries]) -> dict[str, Any]:
-    """Seconds per series after reading, with two threads: pixels, and header alone."""
+    """Seconds per series after reading: by the clock with two threads, and of processor time."""
     torch.set_num_threads(2)
     judge = bundled_judge()
     some = [item for item in items if item.volume is not None][:20]
-    clock: dict[str, list[float]] = {"header and pixels": [], "header alone": []}
+    clock: dict[str, list[tuple[float, float]]] = {"header and pixels": [], "header alone": []}
     for item in some:
         for name, volume in (("header and pixels", item.volume), ("header alone", None)):
-            begun = time.perf_counter()
+            begun, busy = time.perf_counter(), time.process_time()
             type_image(item.acquisition, volume, shape=item.shape, spacing_mm=item.spacing_mm, judge=judge)
-            clock[name].append(time.perf_counter() - begun)
+            clock[name].append((time.perf_counter() - begun, time.process_time() - busy))
     torch.set_num_threads(1)
+    return {name: _median(values) for name, values in clock.items()}
+
+
+def _median(values: Sequence[tuple[float, float]]) -> dict[str, float]:
+    wall, busy = np.array(values).T
     return {
-        name: {"median": float(np.median(v)), "longest": float(max(v)), "series": len(v)} for name, v in clock.items()
+        "wall, median": float(np.median(wall)),
+        "wall, shortest": float(wall.min()),
+        "processor, median": float(np.median(busy)),
+        "series": len(values),
     }
 
 
@@ -225,50 +240,75 @@ def comparators(items: Sequence[real.RealSeries], tell: Callable[[real.RealSerie
     }
 
 
-def main(root: Path, out: Path) -> None:
-    """All measurements into one JSON file."""
-    torch.set_num_threads(1)
+def headers(root: Path) -> dict[str, Any]:
+    """Everything that needs headers alone."""
     sidecars = list(real.sidecars(root))
-    seen = [item for item in sidecars if looked_at(item)]
-    unseen = [item for item in sidecars if not looked_at(item)]
-    dicom, pictures = list(real.dicom(root)), list(real.images(root))
-    crops = [item for item in pictures if item.source == "msd_hippocampus"]
-    files = [item for item in pictures if item.source != "msd_hippocampus"]
-    told: dict[str, Any] = {"about": compare.about(), "sets": {}, "rules": {}}
-    groups = {"sidecars, not looked at": unseen, "sidecars, looked at": seen, "DICOM": dicom, "image files": files}
-    groups["crops of 5 cm"] = crops
+    groups = {
+        "sidecars, not looked at": [item for item in sidecars if not looked_at(item)],
+        "sidecars, looked at": [item for item in sidecars if looked_at(item)],
+    }
+    told: dict[str, Any] = {"sets": {}, "rules": {}, "held out": {}, "name rules": {}, "rules at ingest": {}}
+    for name, items in groups.items():
+        found, bare = answers(items), answers(items, listed=[])
+        told["sets"][name] = {**judged(items, found), "recall": recalls(items, found)}
+        told["rules"][name] = {
+            "with": recalls(items, found),
+            "without": recalls(items, bare),
+            "without rules": judged(items, bare),
+        }
+        for make in sorted({item.make for item in items}):
+            rows = [index for index, item in enumerate(items) if item.make == make]
+            part = judged([items[index] for index in rows], [found[index] for index in rows])
+            told["held out"].setdefault(make, {})[name] = part
+        told["name rules"][name] = comparators(items, compare.by_name)
+        told["rules at ingest"][name] = comparators(items, compare.at_ingest)
+    return told
+
+
+def _line(item: real.RealSeries, one: Any) -> str:
+    said = f"{one.sequence} ({one.likely} {one.confidence:.2f}, {one.anatomy}; {one.reasons[0]})"
+    return f"{item.name}: {item.sequence} -> {said}"
+
+
+def pictures(root: Path) -> dict[str, Any]:
+    """Everything that needs pixels."""
+    dicom, files = list(real.dicom(root)), list(real.images(root))
+    groups = {
+        "DICOM": dicom,
+        "image files": [item for item in files if item.source != "msd_hippocampus"],
+        "crops of 5 cm": [item for item in files if item.source == "msd_hippocampus"],
+    }
+    told: dict[str, Any] = {"sets": {}, "rules": {}, "name rules": {}, "rules at ingest": {}}
     for name, items in groups.items():
         found = answers(items)
-        told["sets"][name] = judged(items, found)
-        told["sets"][name]["recall"] = recalls(items, found)
-        if name not in PIXELS_ALONE:
-            bare = answers(items, listed=[])
-            told["rules"][name] = {
-                "with": recalls(items, found),
-                "without": recalls(items, bare),
-                "without rules": judged(items, bare),
-            }
-    everything = [*unseen, *dicom]
-    told["held out"] = {
-        make: judged(part, answers(part))
-        for make in sorted({item.make for item in everything})
-        if (part := [item for item in everything if item.make == make])
-    }
+        told["sets"][name] = {**judged(items, found), "recall": recalls(items, found)}
+        told["sets"][name]["each"] = [_line(item, one) for item, one in zip(items, found, strict=True)]
+    bare = answers(dicom, listed=[])
+    told["rules"]["DICOM"] = {"without": recalls(dicom, bare), "without rules": judged(dicom, bare)}
     told["DICOM, header alone"] = judged(dicom, answers(dicom, pixels=False))
     told["DICOM, pixels alone"] = judged(dicom, answers(dicom, header=False))
-    told["name rules"] = {
-        name: comparators(items, compare.by_name) for name, items in groups.items() if name not in PIXELS_ALONE
-    }
-    told["rules at ingest"] = {
-        name: comparators(items, compare.at_ingest) for name, items in groups.items() if name not in PIXELS_ALONE
-    }
+    told["name rules"]["DICOM"] = comparators(dicom, compare.by_name)
+    told["rules at ingest"]["DICOM"] = comparators(dicom, compare.at_ingest)
     told["dcm2niix"] = compare.dcm2niix_guess(root)
-    with_pixels = [item for item in [*dicom, *files] if item.volume is not None]
-    table, people = paired_table(with_pixels, unseen, seed=0)
+    unseen = [item for item in real.sidecars(root) if not looked_at(item)]
+    seen = [*dicom, *groups["image files"]]
+    table, people = paired_table(seen, unseen, seed=0)
     told["damage"] = {"pairs": len(table), "patients": len(set(people.tolist())), **damage_curve(table, people, seed=0)}
-    told["seconds"] = timing(with_pixels)
+    told["seconds"] = timing(seen)
     told["hostile"] = hostile(root)
-    out.write_text(json.dumps(_short(told), indent=1) + "\n", encoding="utf-8")
+    return told
+
+
+PARTS = {"headers": headers, "pictures": pictures}
+
+
+def main(root: Path, out: Path, parts: Sequence[str]) -> None:
+    """The parts asked for, each into one JSON file; what other parts found before is kept."""
+    torch.set_num_threads(1)
+    told: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+    for part in parts:
+        told[part] = {"about": compare.about(), **PARTS[part](root)}
+        out.write_text(json.dumps(_short(told), indent=1) + "\n", encoding="utf-8")
 
 
 def _short(value: Any) -> Any:
@@ -283,6 +323,5 @@ if __name__ == "__main__":
     data = os.environ.get("RADFOUNDRY_DATA")
     if not data:
         sys.exit("set RADFOUNDRY_DATA to the folder with the real sets")
-    main(
-        Path(data), Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "results" / "curate_types.json"
-    )
+    place = Path(__file__).parent / "results" / "curate_types.json"
+    main(Path(data), place, [word for word in sys.argv[1:] if word in PARTS] or list(PARTS))
