@@ -111,6 +111,12 @@ def test_predictions_and_heads_survive_the_disk(tmp_path):
         fitted_files.read(tmp_path / "bad.safetensors")
 
 
+def test_fewer_patients_than_folds_is_said():
+    cohort, table, _ = make(8)
+    found, _task = ask(cohort, table, None, folds=20)
+    assert any("4 folds, not 20" in note for note in found.notes)
+
+
 def test_permuted_answers_keep_their_count_and_move_whole_patients():
     cohort, _, truth = make(30)
     patients = {case.key: case.patient for case in cohort.cases}

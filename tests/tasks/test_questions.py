@@ -32,6 +32,11 @@ def test_unanswered_cases_are_left_out():
     assert truth == {"c0": 1.5, "c3": 2.5}
 
 
+def test_unknown_is_no_class_of_its_own():
+    task, truth = questions.answers(cohort(["yes", "unknown", "no", "?"]), questions.classify(target="finding"))
+    assert task.kind == "binary" and truth == {"c0": 1, "c2": 0}
+
+
 @pytest.mark.parametrize(
     ("values", "task", "said"),
     [

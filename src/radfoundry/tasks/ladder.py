@@ -136,7 +136,8 @@ def climb(asked: Asked, steps: Sequence[Candidate], *, design: Design, progress:
     predictions, answers = in_order([found[name][fold] for fold, name in enumerate(names)], said)
     fitted = fits[name]
     how = finished(final, fitted, kind, design)
-    probe = Probe(predictions, answers, fitted, how, final, remarks(cohort, truth, predictions, design))
+    notes = remarks(cohort, truth, predictions, design, folds=len(parts))
+    probe = Probe(predictions, answers, fitted, how, final, notes)
     each = {step: in_order(rows, [])[0] for step, rows in found.items()}
     means = {step: float(values.mean()) for step, values in losses.items() if values is not None}
     return Climb(

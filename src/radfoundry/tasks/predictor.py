@@ -220,6 +220,7 @@ def card(record: Mapping[str, Any]) -> str:
         "",
         f"**Intended use.** {record['intended_use']}",
         "",
+        *([f"**Not for use: {record['control']}.**", ""] if record.get("control") else []),
         f"**Fitted on** {trained['cases']} exams of {trained['patients']} patients "
         f"(cohort {trained['cohort']}), {trained['how']}.",
         "",

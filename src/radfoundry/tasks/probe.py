@@ -143,7 +143,7 @@ def probe(
     fitted = learner.fit(final, kind=task.kind, classes=classes)
     predictions, answers = in_order(found, said)
     how = finished(final, fitted, task.kind, design)
-    notes = remarks(cohort, truth, predictions, design)
+    notes = remarks(cohort, truth, predictions, design, folds=len(parts))
     return Probe(predictions, answers, fitted, how, final, (*notes, how.note) if how.note else notes)
 
 
@@ -156,9 +156,13 @@ def pairs(
     return [_split_pair(cohort, learn, asked, design.split)]
 
 
-def remarks(cohort: Cohort, truth: Mapping[str, Any], predictions: Predictions, design: Design) -> tuple[str, ...]:
-    """Who was left out, in words."""
+def remarks(
+    cohort: Cohort, truth: Mapping[str, Any], predictions: Predictions, design: Design, *, folds: int
+) -> tuple[str, ...]:
+    """Who was left out, and how many folds there were, in words."""
     notes = []
+    if design.split is None and folds < design.folds:
+        notes.append(f"{folds} folds, not {design.folds}: the rarest answer has too few patients for more")
     if len(predictions) < len(truth) and design.split is None:
         notes.append(f"{len(truth) - len(predictions)} of {len(truth)} cases with an answer were not tested")
     if len(cohort) > len(truth):

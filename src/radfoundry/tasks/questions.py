@@ -28,6 +28,7 @@ METRICS = {
 }
 QUESTIONS = "questions"  # the unit of a list of closed questions: columns are `label=answer`
 MOST_CLASSES = 20
+UNKNOWN = ("", "?", "unknown", "not stated", "not known")
 YES_NO = ({"0", "1"}, {"0.0", "1.0"}, {"no", "yes"}, {"false", "true"}, {"absent", "present"}, {"negative", "positive"})
 
 
@@ -110,6 +111,8 @@ def value_of(case: Case, target: str) -> Any:
     if value is None and target in ("age_years", "sex", "site"):
         value = getattr(case, target)
     if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, str) and value.strip().casefold() in UNKNOWN:
         return None
     return value
 

@@ -18,6 +18,8 @@ from radfoundry.tasks.views import Views, seen
 
 KINDS = ("binary", "multiclass", "ordinal", "multilabel", "regression", "survival")
 ENCODER_SHARE = 0.1  # the encoder's own weights learn ten times slower than what is new
+SCRATCH_SHARE = 0.5
+SCALED_ON = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,9 @@ def train(tuning: Tuning, rows: Examples, *, kind: str, classes: int) -> FittedT
     sizes = (pooled.shape[1], places.shape[2])
     network = build(tuning, views.encoder, kind=kind, classes=classes, outputs=outputs, sizes=sizes)
     scale = pooled if tuning.rung == "head" else torch.from_numpy(rows.features.astype(np.float32))
+    if tuning.rung == "scratch":  # its features have another scale than those of the encoder as given
+        with torch.no_grad():
+            scale = seen(network.encoder, views.images(rows.row[:SCALED_ON]))[0]
     if scale.shape[1] == sizes[0]:
         network.head.mean.copy_(scale.mean(dim=0))
         network.head.spread.copy_(scale.std(dim=0, correction=0).clamp_min(1e-3))
@@ -85,7 +90,7 @@ def _descend(fitted: FittedTuned, rows: Examples) -> None:
     if network.added is not None:
         groups.append({"params": list(network.added.parameters()), "lr": tuning.rate})
     elif tuning.rung in FREE:
-        share = 1.0 if tuning.rung == "scratch" else ENCODER_SHARE
+        share = SCRATCH_SHARE if tuning.rung == "scratch" else ENCODER_SHARE
         learning = [value for value in network.encoder.parameters() if value.requires_grad]
         groups.append({"params": learning, "lr": tuning.rate * share})
     optimiser = torch.optim.AdamW(groups, weight_decay=0.01)
