@@ -87,7 +87,10 @@ def _neighbours(arrays: Arrays, scaled: np.ndarray, *, kind: str, count: int) ->
     weight = 1 / (np.take_along_axis(distance, nearest, axis=1) + 1e-9)
     weight /= weight.sum(axis=1, keepdims=True)
     mixed = (arrays["answers"][nearest] * weight[:, :, None]).sum(axis=1)
-    return mixed[:, 1] if kind == "binary" else mixed[:, 0] if kind == "regression" else mixed
+    if kind == "regression":
+        return mixed[:, 0]
+    mixed = np.clip(mixed, 0, 1)  # weights add up to one only within rounding
+    return mixed[:, 1] if kind == "binary" else mixed
 
 
 RAW: dict[str, Callable[[Arrays, np.ndarray], np.ndarray]] = {
