@@ -19,7 +19,7 @@ def log_amplitude_distance(found: torch.Tensor, wanted: torch.Tensor) -> torch.T
 
 
 def structural_similarity(
-    found: torch.Tensor, wanted: torch.Tensor, *, width: int = 5, span: float = 1.0
+    found: torch.Tensor, wanted: torch.Tensor, *, width: int = 3, span: float = 1.0
 ) -> torch.Tensor:
     """Mean structural similarity (1 for equal images) in cubes of `width` voxels; `span` is the range of values.
 

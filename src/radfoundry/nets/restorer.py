@@ -7,7 +7,7 @@ from torch import nn
 
 from radfoundry.nets.conv import Residual, convolution
 
-WIDTHS = (8, 16, 24, 32)
+WIDTHS = (8, 16, 32)
 NODES = 4  # the field has one node every so many voxels, so that no detail can be touched
 LARGEST = 1.5  # of the logarithm of the field
 
@@ -19,23 +19,22 @@ class SlowField(nn.Module):
     interpolated between nodes four voxels apart. Untrained it answers 0, the field that changes nothing.
     """
 
-    def __init__(self, *, widths: tuple[int, int, int, int] = WIDTHS) -> None:
+    def __init__(self, *, widths: tuple[int, int, int] = WIDTHS) -> None:
         super().__init__()
-        a, b, c, d = widths
-        self.stem = convolution(1, a, flat=False)
+        a, b, c = widths
+        self.stem = convolution(1, a, flat=False, stride=2)
         self.second = Residual(a, b, flat=False, stride=2)
         self.third = Residual(b, c, flat=False, stride=2)
-        self.fourth = Residual(c, d, flat=False, stride=2)
-        self.joined = Residual(c + d, c, flat=False, stride=1)
-        self.last = convolution(c, 1, flat=False, size=1)
+        self.joined = Residual(b + c, b, flat=False, stride=1)
+        self.last = convolution(b, 1, flat=False, size=1)
         nn.init.zeros_(self.last.weight)
         if self.last.bias is not None:
             nn.init.zeros_(self.last.bias)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """The logarithm of the field, mean 0 over the image."""
-        quarter = self.third(self.second(self.stem(image)))
-        up = nn.functional.interpolate(self.fourth(quarter), scale_factor=2.0, mode="trilinear")
+        quarter = self.second(self.stem(image))
+        up = nn.functional.interpolate(self.third(quarter), scale_factor=2.0, mode="trilinear")
         nodes = self.last(nn.functional.gelu(self.joined(torch.cat([quarter, up], dim=1))))
         field = nn.functional.interpolate(nodes, scale_factor=float(NODES), mode="trilinear")
         field = LARGEST * torch.tanh(field / LARGEST)

@@ -27,7 +27,8 @@ from radfoundry.volume import Volume
 SIDE_MULTIPLE, LONGEST_SIDE = 8, 64
 WAVELENGTHS_MM = (20.0, 200.0)  # 10 to 1 % of the highest frequency of a 1 mm image
 AMPLITUDE_DEVIATION = 0.3
-COIL_DEVIATION = 0.35
+COIL_DEVIATION = 0.6
+AIR = 0.12  # of the brightest tissue: darker voxels are air, which no scanner brightens
 BATCH = 4
 
 
@@ -48,7 +49,7 @@ class Restorer:
         *,
         steps: int = 300,
         coarse_mm: float = 6.0,
-        learning_rate: float = 2e-3,
+        learning_rate: float = 1e-2,
         seed: int = 0,
     ) -> Self:
         """Train on images alone: disturb their slow waves, restore what N4 makes of the undisturbed image.
@@ -127,7 +128,8 @@ def disturbed(
     """Images `(B, 1, I, J, K)` as another scanner might have made them: slow waves changed, and a coil's shading.
 
     Amplitudes of waves longer than a drawn length (20 to 200 mm) are mixed with those of `others` in a drawn share
-    and multiplied by exp of normal noise of deviation 0.3; phases stay. Then a smooth field multiplies the image.
+    and multiplied by exp of normal noise of deviation 0.3; phases stay. Then a smooth field multiplies the image. Air
+    stays as it is.
     """
     batch, (i, j, k) = len(images), images.shape[-3:]
 
@@ -145,7 +147,8 @@ def disturbed(
     noise = torch.randn(mixed.shape, generator=generator) * AMPLITUDE_DEVIATION
     ratio = (mixed * torch.exp(noise) / amplitude.clamp_min(1e-6)).clamp(0.25, 4.0)
     spectrum = spectrum * (1 + inside * (ratio - 1))
-    waves = torch.fft.irfftn(spectrum, s=(i, j, k), dim=(-3, -2, -1))
+    waves = torch.fft.irfftn(spectrum, s=(i, j, k), dim=(-3, -2, -1)).clamp_min(0)
+    waves = torch.where(images > AIR, waves, images)
     nodes = torch.randn(batch, 1, 3, 3, 3, generator=generator) * COIL_DEVIATION * draw(batch, 1, 1, 1, 1)
     slope = torch.nn.functional.interpolate(nodes, size=(i, j, k), mode="trilinear", align_corners=True)
     return waves * torch.exp(slope)
@@ -153,27 +156,28 @@ def disturbed(
 
 def _learn(net: SlowField, optimiser: torch.optim.Optimizer, given: torch.Tensor, truth: torch.Tensor) -> float:
     """One step down L1 + 0.1 log-amplitude L1 + 0.5 (1 - structural similarity); gives the loss before it."""
-    found = in_tissue(given * torch.exp(net(given)))
-    loss = (
-        (found - truth).abs().mean()
-        + 0.1 * log_amplitude_distance(found, truth)
-        + 0.5 * (1 - structural_similarity(found, truth, span=4.0))
-    )
+    loss = apart(in_tissue(given * torch.exp(net(given))), truth)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     optimiser.step()
-    return round(float(loss), 5)
+    return round(float(loss.detach()), 5)
+
+
+def apart(found: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """How far restored images are from the truth: L1 in the body, and waves and structure of the whole image."""
+    body = (truth > AIR).float()
+    distance = ((found - truth).abs() * body).sum() / body.sum().clamp_min(1)
+    structure = 1 - structural_similarity(found, truth, span=2.0)
+    return distance + 0.1 * log_amplitude_distance(found, truth) + 0.5 * structure
 
 
 def in_tissue(images: torch.Tensor) -> torch.Tensor:
-    """Images `(B, 1, I, J, K)` in deviations from their tissue: what is brighter than half of each image's mean."""
+    """Images `(B, 1, I, J, K)` so that their tissue is 1 on average: what is brighter than half of each image's mean."""
     flat = images.flatten(1)
     weight = (flat > 0.5 * flat.mean(dim=1, keepdim=True)).float()
-    count = weight.sum(dim=1, keepdim=True).clamp_min(1)
-    mean = (flat * weight).sum(dim=1, keepdim=True) / count
-    spread = (((flat - mean) ** 2 * weight).sum(dim=1, keepdim=True) / count).sqrt().clamp_min(1e-3)
-    return ((flat - mean) / spread).reshape(images.shape)
+    mean = (flat * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)
+    return images / mean.clamp_min(1e-3)[:, None, None, None, None]
 
 
 def _coarse(volume: Volume, coarse_mm: float) -> Volume:
