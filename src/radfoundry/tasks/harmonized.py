@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from radfoundry import runs
 from radfoundry.data import combat, harmonize, prepare
 from radfoundry.nets import embedding
 from radfoundry.records import InputError, Series
@@ -15,7 +18,6 @@ from radfoundry.tasks.sites import Part
 from radfoundry.volume import Volume
 
 Methods = Sequence[tuple[str, Mapping[str, Any]]]
-COMBAT = "combat"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,13 @@ class Looking:
     encoder: Any
     crop_mm: float | None = None
 
+    @property
+    def mark(self) -> list[Any]:
+        """What decides the features, as plain values."""
+        from radfoundry.nets import checkpoint
+
+        return [checkpoint.fingerprint(self.encoder), embedding.plan_for(self.encoder.spec).fingerprint, self.crop_mm]
+
     def at(self, volume: Volume) -> np.ndarray:
         """One feature vector `(p,)` of one image."""
         import torch
@@ -81,12 +90,14 @@ class ImageFeatures:
     """Features of every series after image methods; with no method, of the images as they are.
 
     Called with a turn, fits the methods on the teaching series alone and gives `(n, p)`, rows that neither teach nor
-    are tested left at 0. Turns that would give the same answer share it.
+    are tested left at 0. Turns that would give the same answer share it, and a folder `cache` keeps it for the next
+    run with the same images, methods and encoder.
     """
 
     series: tuple[Series, ...]
     looking: Looking
     methods: Methods = ()
+    cache: Path | None = None
     kept: dict[bytes, np.ndarray] = field(default_factory=dict)
 
     def __call__(self, part: Part) -> np.ndarray:
@@ -97,13 +108,27 @@ class ImageFeatures:
         found = self.kept.get(key)
         missing = wanted if found is None else wanted & ~np.abs(found).any(axis=1)
         if missing.any():
-            made = self._made(part.teaching, missing)
+            made = self._remembered(part.teaching if learns else np.zeros(0, bool), missing)
             found = made if found is None else found + made
             self.kept[key] = found
         return self.kept[key]
 
+    def _remembered(self, teaching: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        if self.cache is None:
+            return self._made(teaching, wanted)
+        asked = [self.looking.mark, [[name, dict(options)] for name, options in self.methods]]
+        who = [[item.content for item in self.series], np.flatnonzero(teaching), np.flatnonzero(wanted)]
+        place = self.cache / f"{runs.digest([*asked, *who])}.npy"
+        if place.is_file():
+            with suppress(ValueError, EOFError):  # a damaged file is made again
+                return np.load(place, allow_pickle=False)
+        made = self._made(teaching, wanted)
+        with runs.atomic(place) as partial, partial.open("wb") as handle:
+            np.save(handle, made, allow_pickle=False)
+        return made
+
     def _made(self, teaching: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-        taught = [item for item, is_teaching in zip(self.series, teaching, strict=True) if is_teaching]
+        taught = [self.series[index] for index in np.flatnonzero(teaching)]
         learns = harmonize.learns(self.methods)
         chains = fit_by_sequence(self.methods, taught if learns else self.series) if self.methods else {}
         rows: dict[int, np.ndarray] = {}

@@ -173,7 +173,7 @@ def apart(found: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 
 def in_tissue(images: torch.Tensor) -> torch.Tensor:
-    """Images `(B, 1, I, J, K)` so that their tissue is 1 on average: what is brighter than half of each image's mean."""
+    """Images `(B, 1, I, J, K)` so that their tissue, brighter than half of each image's mean, is 1 on average."""
     flat = images.flatten(1)
     weight = (flat > 0.5 * flat.mean(dim=1, keepdim=True)).float()
     mean = (flat * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1)

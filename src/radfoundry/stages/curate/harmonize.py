@@ -60,7 +60,9 @@ def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progre
     title = "+".join(name for name, _ in methods)
     chosen = choose(cohort, config)
     writer.notes += chosen.notes
-    if title == COMBAT:
+    if config.permute_labels:  # a negative control looks at the answers alone
+        blocks: list[Block] = []
+    elif title == COMBAT:
         blocks = _features(cohort, config, chosen, writer)
     elif COMBAT in dict(methods):
         raise InputError("combat works on features and cannot follow image methods here", remedy="run it by itself")

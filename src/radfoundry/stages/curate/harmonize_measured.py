@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,9 @@ def measured(
     from radfoundry.tasks import harmonized, pages, sites
 
     site, patient = np.array(chosen.site), np.array([item.patient for item in chosen.series])
-    plain = harmonized.ImageFeatures(chosen.series, looking_of(config))
-    changed: Any = harmonized.ImageFeatures(chosen.series, plain.looking, methods)
+    cache = Path(str(cohort.path)) / "cache" / "harmonized"
+    plain = harmonized.ImageFeatures(chosen.series, looking_of(config), cache=cache)
+    changed: Any = harmonized.ImageFeatures(chosen.series, plain.looking, methods, cache=cache)
     if title == COMBAT:
         covariates = covariates_of(cohort, chosen, config.covariates)
         changed = harmonized.CombatFeatures(plain, site, covariates, tuple(config.covariates))
