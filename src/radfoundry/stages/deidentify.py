@@ -48,7 +48,7 @@ class Config(Settings):
     key_file: str | None = Field(None, description="key of the pseudonyms; default TO.key beside the folder")
     dates: Literal["removed", "shifted", "full"] = Field("shifted", description="dates and times")
     pixels: Literal["risky", "all", "none"] = Field("risky", description="which pixels are searched for burned-in text")
-    deface: bool = Field(False, description="remove the face from head volumes")
+    deface: bool = Field(False, description="remove the face from MR heads (see the page for what is not looked at)")
     patient: bool = Field(False, description="keep sex, age (above 89 as 90), size, weight")
     device: bool = Field(False, description="keep station names and serial numbers")
     institution: bool = Field(False, description="keep the institution's name instead of a pseudonym")
@@ -76,6 +76,7 @@ class Totals:
     kinds: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    faces: Counter[str] = field(default_factory=Counter)
     second_pass: int = 0
     written: int = 0
 
@@ -92,15 +93,20 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     work = _begin(config, target, rules)
     keys: list[str] = []
     _clean_all(config, rules, work, keys, progress)
-    if config.deface:
-        from radfoundry.data.deidentify_faces import deface_all
-
-        deface_all(target / IMAGES, work, progress)
     totals = _sum_up(work, keys, target, rules)
+    if config.deface:
+        totals.faces = _deface(target / IMAGES, progress)
     _second_pass(config, rules, work, target, totals, progress)
     run = _finish(config, rules, target, totals)
     shutil.rmtree(work)
     return run
+
+
+def _deface(images: Path, progress: Progress | None) -> Counter[str]:
+    from radfoundry import registry
+    from radfoundry.nets.defaced_files import deface_all
+
+    return deface_all(images, registry.build("encoders", "radfoundry-mri"), progress=progress)
 
 
 def rules_of(config: Config, *, create_key: bool = True) -> Rules:
@@ -280,6 +286,7 @@ def _finish(config: Config, rules: Rules, target: Path, totals: Totals) -> Run:
         "rejected": dict(sorted(totals.reasons.items())),
         "kinds": dict(sorted(totals.kinds.items())),
         "text painted over": {"files": totals.masked_files, "regions": totals.masked_regions},
+        "faces": dict(sorted(totals.faces.items())),
         "second pass": {"files read": totals.written + totals.second_pass, "findings": totals.second_pass},
     }
     write_json(target / "report.json", report)
@@ -292,6 +299,11 @@ def _finish(config: Config, rules: Rules, target: Path, totals: Totals) -> Run:
         f"written: {totals.written} files",
         f"rejected: {sum(totals.reasons.values())} ({rejected})",
         f"burned-in text painted over: {totals.masked_regions} regions in {totals.masked_files} files",
+        *(
+            [f"faces: {', '.join(f'{n} series {what}' for what, n in sorted(totals.faces.items()))}"]
+            if config.deface
+            else []
+        ),
         f"second pass: {totals.second_pass} findings in {totals.written + totals.second_pass} files",
     ]
     return finish(RunWriter(folder=target, files=files, notes=notes), "deidentify", settings)
