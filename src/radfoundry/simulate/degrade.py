@@ -122,11 +122,12 @@ def brightness(stack: np.ndarray) -> float:
 
 
 def _thickened(image: np.ndarray, chosen: np.ndarray, extra: int) -> np.ndarray:
-    """The chosen slices, each the mean of itself and `extra` neighbours; ends are repeated."""
+    """The chosen slices, each the mean over `extra` slices more than itself, half to either side; ends are repeated."""
     if not extra:
         return np.ascontiguousarray(image[..., chosen], dtype=np.float32)
+    reach = (extra + 1) // 2
     total = np.zeros((*image.shape[:2], len(chosen)), dtype=np.float32)
-    for step in range(extra + 1):
-        offset = (step + 1) // 2 * (1 if step % 2 else -1)
-        total += image[..., np.clip(chosen + offset, 0, image.shape[2] - 1)]
+    for offset in range(-reach, reach + 1):
+        share = 0.5 if extra % 2 and abs(offset) == reach else 1.0  # of an odd number the outermost count half
+        total += share * image[..., np.clip(chosen + offset, 0, image.shape[2] - 1)]
     return total / (extra + 1)

@@ -28,9 +28,9 @@ RATER = "rater.safetensors"
 class Physics(Settings):
     """The first stage: what bad settings and moving patients do to images, learned from simulated heads alone."""
 
-    patients: int = Field(default=6, ge=1, description="simulated patients, each in four sequences")
-    series: int = Field(default=400, ge=16, description="scans spoiled by known amounts")
-    steps: int = Field(default=250, ge=1, description="optimiser steps")
+    patients: int = Field(default=4, ge=1, description="simulated patients, each in four sequences")
+    series: int = Field(default=200, ge=16, description="scans spoiled by known amounts")
+    steps: int = Field(default=200, ge=1, description="optimiser steps")
 
 
 class Config(Settings):
@@ -43,12 +43,12 @@ class Config(Settings):
         description="labels with scores, one for every purpose: TARGET of a series, or TARGET_SEQUENCE of its case",
     )
     start: str = Field(default=PHYSICS, description="physics, scratch, or a rater.safetensors to go on from")
-    against: list[str] = Field(default=[SCRATCH], description=f"what to compare with: {', '.join(VARIANTS)}")
+    beside: list[str] = Field(default=[SCRATCH], description=f"what to compare with: {', '.join(VARIANTS)}")
     physics: Physics = Field(default=Physics(), description="the first stage, from simulation")
     scored: int = Field(default=40, ge=8, description="scans whose scores teach in every teaching")
     test_share: float = Field(default=0.5, gt=0, lt=1, description="share of patients that only test")
     teachings: int = Field(default=3, ge=1, description="how often other scored scans are drawn")
-    steps: int = Field(default=100, ge=1, description="optimiser steps on scores")
+    steps: int = Field(default=80, ge=1, description="optimiser steps on scores")
     permute_labels: bool = Field(default=False, description="deal the scores out to other scans (negative control)")
     seed: int = Field(default=0, ge=0, description="seed of weights, simulation, patients and draws")
     to: str | None = Field(default=None, description="run folder to write")
@@ -104,9 +104,9 @@ class Plan:
 
 
 def _check(config: Config) -> None:
-    unknown = [name for name in config.against if name not in VARIANTS]
+    unknown = [name for name in config.beside if name not in VARIANTS]
     if unknown:
-        raise registry.unknown("comparison", unknown[0], VARIANTS, where="against")
+        raise registry.unknown("comparison", unknown[0], VARIANTS, where="beside")
 
 
 def _parts(scores: Scored, config: Config) -> tuple[np.ndarray, np.ndarray]:
@@ -120,7 +120,7 @@ def _parts(scores: Scored, config: Config) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _start(config: Config, progress: Progress | None) -> Rater | None:
-    """The rater to go on from, or None for a fresh one."""
+    """The rater to go on from, or None for a fresh one; physics is learned once and kept beside the cohort."""
     from radfoundry.nets import rater as nets
     from radfoundry.train import rating
 
@@ -128,13 +128,18 @@ def _start(config: Config, progress: Progress | None) -> Rater | None:
         return None
     if config.start != PHYSICS:
         return nets.load(config.start).net
-    return rating.learn_physics(**config.physics.model_dump(), seed=config.seed, progress=progress)
+    asked = {**config.physics.model_dump(), "seed": config.seed}
+    kept = Path(config.cohort) / ".rater" / f"physics-{runs.digest(asked)[:12]}.safetensors"
+    if not kept.exists():
+        learned = rating.learn_physics(**asked, progress=progress)
+        nets.save(nets.TrainedRater(learned, {}, "the physics of simulated scans; no scores yet"), kept)
+    return nets.load(kept).net
 
 
 def _teachings(plan: Plan, progress: Progress | None) -> dict[str, list[Predictions]]:
     """What raters taught in every way say of the test scans, for every draw of scored scans."""
     config, scores = plan.config, plan.scores
-    found: dict[str, list[Predictions]] = {name: [] for name in (plan.start, *config.against)}
+    found: dict[str, list[Predictions]] = {name: [] for name in (plan.start, *config.beside)}
     for turn in range(config.teachings):
         rng = np.random.default_rng(np.random.SeedSequence([config.seed, turn, 5]))
         chosen = rng.permutation(np.unique(scores.series[plan.teaching]))[: config.scored]
@@ -171,7 +176,7 @@ def _metrics(found: Mapping[str, list[Predictions]], config: Config) -> dict[str
 
     first = next(iter(found))
     metrics = {f"{name}/srcc": measures.mean_srcc(part, seed=config.seed) for name, part in found.items()}
-    for name in config.against:
+    for name in config.beside:
         metrics[f"{first}-minus-{name}/srcc"] = measures.srcc_difference(found[first], found[name], seed=config.seed)
     return metrics
 

@@ -108,7 +108,7 @@ def _quality(
     writer: runs.RunWriter,
 ) -> list[Block]:
     from radfoundry.data.quality import MEASURES
-    from radfoundry.data.quality_rules import LIMITS, VERDICTS, judge
+    from radfoundry.data.quality_rules import VERDICTS, judge
 
     verdicts = {
         key: judge(values) if values else Judgement("leave out", ("cannot be measured",))
@@ -141,15 +141,6 @@ def _quality(
         f"{len(rows)} series: {counts['good']} good, {counts['review']} to be looked at, "
         f"{counts['leave out']} to be left out. Nothing was changed: corrections.csv leaves them out once you add it."
     )
-    limits = [
-        {
-            "measure": limit.measure.replace("_", " "),
-            "review": f"{'above' if MEASURES[limit.measure] > 0 else 'below'} {limit.review:g}",
-            "leave": f"{'above' if MEASURES[limit.measure] > 0 else 'below'} {limit.leave_out:g}",
-            "reason": limit.reason,
-        }
-        for limit in LIMITS
-    ]
     return [
         {"kind": "text", "title": "Summary", "paragraphs": [summary]},
         _with_scores(cards(cohort, verdicts, writer.folder), scores),
@@ -162,8 +153,24 @@ def _quality(
                 {"key": "leave", "label": "leave it out"},
                 {"key": "reason", "label": "why"},
             ],
-            "rows": limits,
+            "rows": _limit_rows(),
         },
+    ]
+
+
+def _limit_rows() -> list[dict[str, str]]:
+    """The limits as rows of a table."""
+    from radfoundry.data.quality import MEASURES
+    from radfoundry.data.quality_rules import LIMITS
+
+    return [
+        {
+            "measure": limit.measure.replace("_", " "),
+            "review": f"{'above' if MEASURES[limit.measure] > 0 else 'below'} {limit.review:g}",
+            "leave": f"{'above' if MEASURES[limit.measure] > 0 else 'below'} {limit.leave_out:g}",
+            "reason": limit.reason,
+        }
+        for limit in LIMITS
     ]
 
 
