@@ -139,3 +139,22 @@ def test_limits_give_the_worst_reason_first_and_ignore_the_undefined():
     with pytest.raises(InputError):
         Limit("noise_share", 0.5, 0.1, "the wrong way round")
     assert {limit.measure for limit in LIMITS} <= set(MEASURES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 3])
+def test_smear_follows_motion_from_half_a_millimetre_on(number):
+    # Number 3 is a FLAIR, whose dark scalp reaches far beyond what the threshold takes for the body.
+    from radfoundry.simulate.degrade import Strengths, degrade
+    from radfoundry.simulate.rated import clean_scans
+
+    clean = clean_scans(901, seed=5)[number]
+    motions_mm = (0, 0.5, 1, 1.5, 2, 3, 4, 6, 8)
+    middle = np.linspace(0, clean.image.shape[2] - 1, 12).round().astype(int)
+    affine = np.diag([clean.spacing_mm, clean.spacing_mm, 4 * clean.spacing_mm, 1.0])
+    found = []
+    for motion in motions_mm:
+        worse = Strengths(noise=0.03, motion_mm=motion)
+        made = degrade(clean.image, worse, spacing_mm=clean.spacing_mm, rng=np.random.default_rng(3), slices=middle)
+        found.append(measure(Volume.of(made, affine))["smear_share"].value)
+    assert stats.kendalltau(motions_mm, found).statistic >= 0.85, found
