@@ -8,18 +8,30 @@ The held-out banks hold other bodies: temperatures and limits are set on them.
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
 import time
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from radfoundry.nets.series_types import save
+from radfoundry.nets.series_types import load, save
 from radfoundry.train.series_bank import draw_table, read_banks
-from radfoundry.train.series_types import Plan, calibrate, fit, limits_for, recalls
+from radfoundry.train.series_types import Plan, calibrate, fit, limits_for, recalls, three_ways
 from radfoundry.train.series_types import inputs_of as as_batch
+
+KEPT = ("loss", "steps", "series", "trained_with", "processor_seconds_of_training")
+
+
+def before(path: Path) -> dict[str, Any]:
+    """What the card of earlier weights says of their training."""
+    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    card.setdefault("trained_with", card["command"])
+    card.setdefault("processor_seconds_of_training", card["processor_seconds"])
+    return card
 
 
 def main() -> None:
@@ -28,6 +40,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--banks", nargs="+", required=True)
     parser.add_argument("--held-out", nargs="+", required=True)
+    parser.add_argument("--calibrate", type=Path, help="weights to calibrate anew instead of training")
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--series", type=int, default=14000)
     parser.add_argument("--batch", type=int, default=128)
@@ -39,13 +52,18 @@ def main() -> None:
     torch.set_num_threads(1)
     begun, clock = time.process_time(), time.time()
     bank, others = read_banks(asked.banks), read_banks(asked.held_out)
-    table = draw_table(asked.series, bank, seed=asked.seed)
     plan = Plan(asked.steps, asked.batch, asked.rate, asked.width, asked.depth, asked.seed)
-    net, told = fit(table, plan, progress=lambda step, loss: print(step, round(loss, 3), flush=True))
+    if asked.calibrate is None:
+        table = draw_table(asked.series, bank, seed=asked.seed)
+        net, told = fit(table, plan, progress=lambda step, loss: print(step, round(loss, 3), flush=True))
+    else:
+        net, _ = load(asked.calibrate)
+        net.temperature.fill_(1.0)
+        told = {name: value for name, value in before(asked.calibrate).items() if name in KEPT}
     held_out = draw_table(3000, others, seed=asked.seed + 1)
-    calibrate(net, held_out)
+    calibrate(net, three_ways(held_out))
     fresh = draw_table(3000, others, seed=asked.seed + 2)
-    limits = limits_for(net, fresh, accuracy=0.98)
+    limits = limits_for(net, three_ways(fresh), accuracy=0.98)
     with torch.no_grad():
         chosen = net.probabilities(as_batch(fresh))["sequence"].argmax(dim=1).numpy()
     where = sys.argv[2:]

@@ -55,13 +55,15 @@ def test_a_soft_rule_keeps_out_of_a_confident_classifiers_way_and_is_told():
 
 
 def test_without_a_rule_the_limit_decides():
-    assert ruled({}, chosen="SWI", confidence=0.89).type == REVIEW
-    assert ruled({}, chosen="SWI", confidence=0.91).type == "SWI"
+    said = {"scanning_sequence": ("GR",), "acquisition_type": "3D"}
+    assert ruled(said, chosen="SWI", confidence=0.89).type == REVIEW
+    assert ruled(said, chosen="SWI", confidence=0.91).type == "SWI"
 
 
 def test_contrast_agent_makes_t1_into_t1c_and_none_stated_asks():
     assert ruled({"contrast_agent": "stated"}, chosen="T1", confidence=0.97).type == "T1c"
-    assert ruled({"contrast_agent": "NONE"}, chosen="T1", confidence=0.97).type == "T1"
+    unenhanced = {"contrast_agent": "NONE", "scanning_sequence": ("SE",)}
+    assert ruled(unenhanced, chosen="T1", confidence=0.97).type == "T1"
     assert ruled({}, chosen="T1c", confidence=0.97).type == REVIEW
 
 
@@ -125,3 +127,9 @@ def test_other_machines_by_their_header(said, kind, detail):
 def test_a_radiograph_without_a_view_is_for_a_person():
     assert other_modality(Acquisition(modality="DX")).type == REVIEW
     assert other_modality(Acquisition(modality="MR")) is None
+
+
+def test_timing_without_the_kind_of_sequence_asks_unless_pixels_are_there():
+    said = {"repetition_time_ms": 5000.0, "echo_time_ms": 395.0, "flip_angle_deg": 120.0}
+    assert ruled(said, chosen="T2", confidence=0.97).type == REVIEW
+    assert ruled(said, chosen="T2", confidence=0.97, pixels={"distinct_values": 900.0}).type == "T2"

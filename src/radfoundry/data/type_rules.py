@@ -175,7 +175,8 @@ def apply_rules(
                 chosen, chosen, max(confidence, SURE_ENOUGH), (said, *reasons), (rule.name, *spoken), rule.detail
             )
         if rule.strength == "review":
-            return Ruling(REVIEW, rule.type, confidence, (said,), (rule.name,), detail)
+            likely = rule.type if rule.classifier else chosen
+            return Ruling(REVIEW, likely, confidence, (said,), (rule.name,), detail)
         if rule.strength == "decide":
             return Ruling(rule.type, rule.type, 1.0, (said,), (rule.name,), rule.detail)
         if rule.strength == "override":

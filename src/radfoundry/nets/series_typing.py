@@ -20,9 +20,12 @@ from radfoundry.records import Acquisition, Series
 from radfoundry.volume import Volume
 
 FEWEST_TAGS = 2  # known tags below which a header says nothing of the type
+NO_PIXELS = "neither header nor pixels say enough"
+PIXELS_ALONE = "no header: on real images pixels alone are not sure enough"
 MOST_SUB_STACKS = 8
 SAMPLED_VALUES = 1 << 16
 AGENT_LIKELY = 0.5
+HEADER_ANATOMY = 0.975  # body part and coil are wrong together more often than the simulated headers know
 B_ZERO = "b=0"
 AGENT_WORDS = {"NONE", "NO", "N", "WITHOUT", "0", "NATIVE", "NIL"}
 
@@ -172,7 +175,6 @@ def _typed(acquisition: Acquisition, header: Header, part: str, volume: Volume |
     if part.startswith("b="):
         acquisition, header = _with_b_value(acquisition, header, float(part[2:]))
     vector = None if volume is None else pixel_features(volume)
-    known = header.known
     inputs = series_types.as_inputs(
         header.numbers[None],
         header.words[None],
@@ -185,21 +187,31 @@ def _typed(acquisition: Acquisition, header: Header, part: str, volume: Volume |
     mode = series_types.MODES[int(inputs.mode[0])]
     best, confidence = SEQUENCES[int(said["sequence"].argmax())], float(said["sequence"].max())
     facts = facts_of(acquisition, header, pixels=_values(volume))
-    blind = vector is None and known < FEWEST_TAGS
-    limit = math.inf if blind else judge.limits[mode]["sequence"]
+    silent = is_silent(acquisition)
+    limit = math.inf if silent else judge.limits[mode]["sequence"]
     ruling = apply_rules(facts, chosen=best, confidence=confidence, limit=limit, listed=judge.rules)
     if part == B_ZERO:
         ruling = Ruling("DWI", "DWI", 1.0, ("no diffusion weighting, beside volumes with it",), (), "b0")
-    if blind and ruling.type == REVIEW:
-        ruling = replace(ruling, reasons=("neither header nor pixels say enough",))
+    if silent and ruling.type == REVIEW and not ruling.rules:
+        ruling = replace(ruling, reasons=(NO_PIXELS if vector is None else PIXELS_ALONE,))
     ruling = _agent_unstated(ruling, contrast_of(acquisition), float(said["agent"][1]))
     anatomy, sure = ANATOMIES[int(said["anatomy"].argmax())], float(said["anatomy"].max())
-    if sure < judge.limits[mode]["anatomy"] or blind:
+    least = judge.limits[mode]["anatomy"]
+    if sure < (max(least, HEADER_ANATOMY) if vector is None else least) or silent:
         anatomy = REVIEW
     return Typed(
         ruling.type, ruling.likely, round(ruling.confidence, 3), anatomy, round(sure, 3), "unknown",
         contrast_of(acquisition), ruling.reasons, ruling.detail, part, mode,
     )  # fmt: skip
+
+
+def is_silent(acquisition: Acquisition) -> bool:
+    """Whether a header says next to nothing of how the image was made: fewer than two tags besides its size and kind.
+
+    >>> is_silent(Acquisition(modality="MR", matrix=(256, 256))), is_silent(Acquisition(echo_time_ms=9.0, angio_flag="N"))
+    (True, False)
+    """
+    return read_header(replace(acquisition, modality=None, matrix=None, field_of_view_mm=None)).known < FEWEST_TAGS
 
 
 def _agent_unstated(ruling: Ruling, contrast: str, likely: float) -> Ruling:

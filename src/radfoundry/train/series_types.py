@@ -205,3 +205,12 @@ def without_header(table: SeriesTable) -> SeriesTable:
         words=np.zeros_like(table.words),
         stated=np.zeros_like(table.stated),
     )
+
+
+def three_ways(table: SeriesTable) -> SeriesTable:
+    """Every series three times: with header and pixels, with its header alone, and with its pixels alone."""
+    alone = replace(table, has_pixels=np.zeros(len(table), bool))
+    pictures = without_header(table.take(np.flatnonzero(table.has_pixels)))
+    parts = (table, alone, pictures)
+    names = table.__dataclass_fields__
+    return SeriesTable(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
