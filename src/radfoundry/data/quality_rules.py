@@ -28,8 +28,8 @@ class Limit:
 
 
 # Set so that hardly any of 61 published research series (six public sets, GE, Philips and Siemens, 1.5 and 3 T) is
-# flagged: their 95th percentiles are 0.05 (noise), 0.04 (ghost), 0.03 (smear; 18 series of five sets), 0 (spike) and 0.02 (jump). They part
-# diagnostic images from useless ones only roughly: give your own limits where you have ratings.
+# flagged: their 95th percentiles are 0.05 (noise), 0.04 (ghost), 0 (spike) and 0.02 (jump), and 0.03 (smear) of 18
+# of them. They part diagnostic images from useless ones only roughly: give your own limits where you have ratings.
 LIMITS: tuple[Limit, ...] = (
     Limit("distinct_values", 64, 32, "only a few different values: a mask or a label map, not an image"),
     Limit("noise_share", 0.12, 0.35, "noise hides small differences between tissues"),
