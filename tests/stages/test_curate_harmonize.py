@@ -27,7 +27,7 @@ def files_of(folder):
 
 
 def test_a_new_cohort_is_written_and_the_old_one_stays(cohort, tmp_path):
-    assert exit_code(["split", str(cohort), "--name", "default", "--parts", "train=0.7,test=0.3"]) == 0
+    assert exit_code(["split", str(cohort), "--name", "default", "--test", "0.3"]) == 0
     before = files_of(cohort)
     words = ("method=nyul", "on.sequence=[T2w, FLAIR]", "split=default", "measure=false")
     assert curated(cohort, tmp_path / "run", *words) == 0
@@ -49,7 +49,7 @@ def test_a_new_cohort_is_written_and_the_old_one_stays(cohort, tmp_path):
 
 def test_test_patients_never_influence_what_is_learned(cohort, tmp_path):
     """The pixels of a test patient are replaced by something else: what was learned does not change by a bit."""
-    assert exit_code(["split", str(cohort), "--name", "default", "--parts", "train=0.7,test=0.3"]) == 0
+    assert exit_code(["split", str(cohort), "--name", "default", "--test", "0.3"]) == 0
     words = ("method=histogram", "on.sequence=FLAIR", "split=default", "measure=false")
     assert curated(cohort, tmp_path / "run", *words) == 0
     opened = open_cohort(cohort)
@@ -62,16 +62,31 @@ def test_test_patients_never_influence_what_is_learned(cohort, tmp_path):
     assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
-def test_combat_writes_features_and_measures_sites_left_out(cohort, tmp_path):
-    words = ("method=combat", "on.sequence=FLAIR", "task=lesion-present", "covariates=[age_years]")
+def test_combat_writes_features_and_what_it_learned(cohort, tmp_path):
+    words = ("method=combat", "on.sequence=FLAIR", "covariates=[age_years]")
     assert curated(cohort, tmp_path / "run", *words) == 0
     table = pd.read_parquet(tmp_path / "run" / "embeddings.parquet")
     model = combat.load(tmp_path / "run" / "combat.safetensors")
     assert len(table) == 12 and set(table["site"]) == set(model.sites) and model.covariates == ("age_years",)
+    # Half of twelve patients are too few to learn a hospital from: said, not hidden, and the table is kept.
+    assert any("not measured" in note and "too few rows" in note for note in runs.read(tmp_path / "run").notes)
+
+
+def test_sites_and_answers_are_measured_before_and_after(cohort, tmp_path):
+    words = ("method=zscore", "on.sequence=FLAIR", "task=lesion-present")
+    assert curated(cohort, tmp_path / "run", *words) == 0
     metrics = runs.read(tmp_path / "run").metrics
-    for name in ("none/site-accuracy", "combat-minus-none/site-accuracy", "combat/auroc-lesion-present"):
+    for name in ("none/site-accuracy", "zscore/auroc-lesion-present", "zscore/auroc-lesion-present-within-sites"):
         assert metrics[name].defined, name
-    assert "chance is 0.50" in metrics["combat/site-accuracy"].note
+    assert "chance is 0.50" in metrics["zscore/site-accuracy"].note
+    # Features that start with a z-score cannot see another one: nothing may change.
+    assert abs(metrics["zscore-minus-none/site-accuracy"].value) < 1e-9
+    assert abs(metrics["zscore-minus-none/auroc-lesion-present"].value) < 1e-9
+    # A second run with the same images reads the features that the first one kept.
+    kept = {path: path.stat().st_mtime_ns for path in (cohort / "cache" / "harmonized").iterdir()}
+    assert curated(cohort, tmp_path / "control", *words, "permute_labels=true") == 0
+    assert {path: path.stat().st_mtime_ns for path in (cohort / "cache" / "harmonized").iterdir()} == kept
+    assert not (tmp_path / "control" / "cohort").exists()
 
 
 def test_refusals_are_one_clear_line(cohort, tmp_path, capsys):

@@ -74,7 +74,9 @@ def _folds(patient: np.ndarray, folds: int, seed: int) -> np.ndarray:
     names = np.unique(patient)
     if len(names) < 2 * folds:
         raise InputError(
-            f"{len(names)} patients are too few for {folds} folds", remedy="add patients or use fewer folds"
+            f"{len(names)} patients are too few for {folds} folds",
+            remedy="add patients or use fewer folds",
+            finding="too-few",
         )
     order = np.random.default_rng(seed).permutation(len(names)) % folds
     return order[np.searchsorted(names, patient)]

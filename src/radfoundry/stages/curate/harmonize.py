@@ -68,12 +68,7 @@ def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progre
         raise InputError("combat works on features and cannot follow image methods here", remedy="run it by itself")
     else:
         blocks = _images(cohort, config, (methods, chosen), writer, progress)
-    if config.measure:
-        from radfoundry.stages.curate.harmonize_measured import measured
-
-        metrics, tables = measured(cohort, config, chosen, methods=methods, title=title)
-        writer.metrics.update(metrics)
-        blocks += tables
+    blocks += _measured(cohort, config, (methods, chosen), writer, title) if config.measure else []
     said = _said(title, writer.metrics)
     where = "embeddings.parquet" if title == COMBAT else "cohort"
     summary = (
@@ -81,6 +76,24 @@ def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progre
     )
     lines = [f"{summary} The result is in {where}; the cohort it was made from was not changed.", *said, *chosen.notes]
     return [{"kind": "text", "title": "Summary", "paragraphs": lines}, *blocks]
+
+
+def _measured(
+    cohort: Cohort, config: Config, asked: tuple[Any, Chosen], writer: runs.RunWriter, title: str
+) -> list[Block]:
+    """The tables of before and after; too few patients or sites to measure with is a remark, not a failure."""
+    from radfoundry.stages.curate.harmonize_measured import measured
+
+    methods, chosen = asked
+    try:
+        metrics, tables = measured(cohort, config, chosen, methods=methods, title=title)
+    except InputError as error:
+        if error.finding not in ("too-few", "one-site") or config.permute_labels:
+            raise
+        writer.notes.append(f"not measured: {error}")
+        return [{"kind": "text", "title": "Before and after", "paragraphs": [f"Not measured: {error}."]}]
+    writer.metrics.update(metrics)
+    return tables
 
 
 def choose(cohort: Cohort, config: Config) -> Chosen:
