@@ -64,15 +64,7 @@ class Secrets:
     @classmethod
     def of(cls, texts: Iterable[str], dates: Iterable[str] = ()) -> Secrets:
         """The telling words of texts (words of device and body vocabularies left out), and dates."""
-        words = frozenset(word.casefold() for word in telling_words(texts)) - profile.words() - COMMON
-        days = frozenset(day.strftime("%Y%m%d") for text in dates if (day := parse_date(text)))
-        long = sorted((word for word in words if len(word) >= SHORTEST_INSIDE_A_WORD), key=len, reverse=True)
-        forms = {word.encode(code, "ignore") for word in long for code in ("utf-8", "latin-1", "utf-16-le")}
-        forms |= {form.upper().encode("latin-1", "ignore") for form in long}
-        found = sorted((re.escape(form) for form in forms if len(form) >= SHORTEST_INSIDE_A_WORD), reverse=True)
-        pattern = re.compile(b"|".join(found), re.IGNORECASE) if found else None
-        numbers = frozenset(word.lstrip("0") for word in words if word.isdigit() and len(word) >= SHORTEST_NUMBER)
-        return cls(words, numbers | days, days, pattern)
+        return _secrets(frozenset(texts), frozenset(dates))
 
     def in_bytes(self, value: object) -> bool:
         """Whether bytes hold one of the longer words in any usual encoding."""
@@ -87,6 +79,19 @@ class Secrets:
         return any(token in self.words or token.lstrip("0") in self.numbers for token in tokens) or any(
             digits_of(found) in self.dates for found in DATE_LIKE.findall(text)
         )
+
+
+@functools.lru_cache(maxsize=256)  # the slices of a series tell the same words
+def _secrets(texts: frozenset[str], dates: frozenset[str]) -> Secrets:
+    words = frozenset(word.casefold() for word in telling_words(texts)) - profile.words() - COMMON
+    days = frozenset(day.strftime("%Y%m%d") for text in dates if (day := parse_date(text)))
+    long = sorted((word for word in words if len(word) >= SHORTEST_INSIDE_A_WORD), key=len, reverse=True)
+    forms = {word.encode(code, "ignore") for word in long for code in ("utf-8", "latin-1", "utf-16-le")}
+    forms |= {form.upper().encode("latin-1", "ignore") for form in long}
+    found = sorted((re.escape(form) for form in forms if len(form) >= SHORTEST_INSIDE_A_WORD), reverse=True)
+    pattern = re.compile(b"|".join(found), re.IGNORECASE) if found else None
+    numbers = frozenset(word.lstrip("0") for word in words if word.isdigit() and len(word) >= SHORTEST_NUMBER)
+    return Secrets(words, numbers | days, days, pattern)
 
 
 def digits_of(day: str) -> str:
