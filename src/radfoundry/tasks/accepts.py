@@ -26,7 +26,7 @@ class Accepts:
 
     `facts`: header facts with the values that occurred; `silent`: facts that may be missing. `spacing_mm` and
     `extent_mm` are (smallest, largest) allowed for the finest, middle and coarsest (shortest, middle, longest) axis,
-    None where the teaching images stated none.
+    None where the teaching images stated none; then `size_pixels` does the same for the picture's sides.
     """
 
     modality: tuple[str, ...]
@@ -35,6 +35,7 @@ class Accepts:
     silent: tuple[str, ...] = ()
     spacing_mm: Ranges | None = None
     extent_mm: Ranges | None = None
+    size_pixels: Ranges | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -45,7 +46,7 @@ class Accepts:
         """The inverse of `to_dict`."""
         ranges = {
             name: None if values.get(name) is None else tuple((float(low), float(high)) for low, high in values[name])
-            for name in ("spacing_mm", "extent_mm")
+            for name in ("spacing_mm", "extent_mm", "size_pixels")
         }
         facts = {name: tuple(found) for name, found in values.get("facts", {}).items()}
         return cls(
@@ -76,6 +77,7 @@ def learned_from(series: Sequence[Series], *, spec: EncoderSpec, wanted: Iterabl
         silent=tuple(silent),
         spacing_mm=_ranges([_spacing(item) for item in placed], SPACING_FACTOR) if whole else None,
         extent_mm=_ranges([_extent(item) for item in placed], EXTENT_FACTOR) if whole else None,
+        size_pixels=None if whole else _ranges([_pixels(item) for item in series], EXTENT_FACTOR),
     )
 
 
@@ -92,8 +94,11 @@ def refusal(series: Series, accepts: Accepts, spec: EncoderSpec) -> str:
             return f"its {words(name)} is not known; the model reads {', '.join(values)}"
         if found is not None and str(found).casefold() not in [value.casefold() for value in values]:
             return f"{words(name)} {found} is not {' or '.join(values)}"
-    if "no-geometry" in series.repairs:
-        return "its pixel size in mm is not known" if spec.spacing_mm is not None else ""
+    if "no-geometry" in series.repairs and spec.spacing_mm is not None:
+        return "its pixel size in mm is not known"
+    size = _outside("size", _pixels(series), accepts.size_pixels, unit="pixels")
+    if size or "no-geometry" in series.repairs:
+        return size
     return _outside("voxel spacing", _spacing(series), accepts.spacing_mm) or _outside(
         "extent", _extent(series), accepts.extent_mm
     )
@@ -127,13 +132,17 @@ def _extent(series: Series) -> list[float]:
     return sorted(n * step for n, step in zip(series.shape[1 : 1 + axes], series.spacing_mm[:axes], strict=True))
 
 
+def _pixels(series: Series) -> list[float]:
+    return sorted(float(n) for n in series.shape[1:3])
+
+
 def _ranges(rows: Sequence[Sequence[float]], factor: float) -> Ranges | None:
     if not rows or len({len(row) for row in rows}) > 1:
         return None
     return tuple((min(column) / factor, max(column) * factor) for column in zip(*rows, strict=True))
 
 
-def _outside(what: str, found: Sequence[float], allowed: Ranges | None) -> str:
+def _outside(what: str, found: Sequence[float], allowed: Ranges | None, *, unit: str = "mm") -> str:
     if allowed is None or len(allowed) != len(found):
         return ""
     inside = all(low <= value <= high for value, (low, high) in zip(found, allowed, strict=True))
@@ -141,4 +150,4 @@ def _outside(what: str, found: Sequence[float], allowed: Ranges | None) -> str:
         return ""
     shown = " x ".join(f"{value:.3g}" for value in found)
     limits = " x ".join(f"{low:.3g}-{high:.3g}" for low, high in allowed)
-    return f"{what} {shown} mm is outside {limits} mm"
+    return f"{what} {shown} {unit} is outside {limits} {unit}"

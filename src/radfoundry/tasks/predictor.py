@@ -251,8 +251,14 @@ def accepted_lines(accepted: limits.Accepts) -> Sequence[str]:
     lines += [f"- {limits.words(name)}: {', '.join(values)}" for name, values in accepted.facts.items()]
     for name, ranges in (("voxel spacing", accepted.spacing_mm), ("extent", accepted.extent_mm)):
         if ranges:
-            lines.append(f"- {name}: {' x '.join(f'{low:.3g}-{high:.3g}' for low, high in ranges)} mm")
+            lines.append(f"- {name}: {_limits(ranges)} mm")
+    if accepted.size_pixels:
+        lines.append(f"- size: {_limits(accepted.size_pixels)} pixels")
     return lines
+
+
+def _limits(ranges: limits.Ranges) -> str:
+    return " x ".join(f"{low:.3g}-{high:.3g}" for low, high in ranges)
 
 
 def _calibration(how: Mapping[str, Any]) -> str:
