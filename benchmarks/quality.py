@@ -43,12 +43,8 @@ ANSWERS = {
 BASE = Strengths(noise=0.02, shading=0.05)
 HELD_OUT = 900  # simulated patients no rater learned from
 REAL = (
-    ("brain_tumor_progression_dicom/PGBM-002/FLAIRreg.nii.gz", "FLAIR", "head"),
     ("brain_tumor_progression_dicom/PGBM-002/T2reg.nii.gz", "T2w", "head"),
-    ("brain_tumor_progression_dicom/PGBM-002/T1post.nii.gz", "T1w", "head"),
     ("ms_lesions/longitudinal/patient12/study1_FLAIR.nii.gz", "FLAIR", "head"),
-    ("ms_lesions/longitudinal/patient12/study1_T1W.nii.gz", "T1w", "head"),
-    ("niivue_volumes/chris_t1.nii.gz", "T1w", "head"),
     ("niivue_volumes/chris_PD.nii.gz", "PDw", "head"),
     ("spine_sct/t2/t2.nii.gz", "T2w", "spine"),
 )
@@ -56,13 +52,12 @@ REAL = (
 
 def simulated(count: int) -> list[CleanScan]:
     """Scans of heads that no rater learned from."""
-    return [
-        scan for patient in range(count) for scan in clean_scans(HELD_OUT + patient, seed=5)[: 2 if count > 2 else 4]
-    ]
+    both = ("T1w", "FLAIR")
+    return [scan for number in range(count) for scan in clean_scans(HELD_OUT + number, seed=5, sequences=both)]
 
 
 def real() -> list[CleanScan]:
-    """Real scans as they are, at most 256 voxels a side, slices across the coarsest axis."""
+    """Real scans as they are, about 160 voxels a side at most, slices across the coarsest axis."""
     found = []
     for number, (name, sequence, region) in enumerate(REAL):
         path = Path(os.environ["RADFOUNDRY_DATA"]) / name
@@ -70,7 +65,7 @@ def real() -> list[CleanScan]:
         axis = int(np.argmax(volume.spacing_mm))
         image = np.moveaxis(np.asarray(volume.array[0], dtype=np.float32), axis, 2)
         spacing = [mm for index, mm in enumerate(volume.spacing_mm) if index != axis]
-        step = max(1, round(max(image.shape[:2]) / 200))
+        step = max(1, round(max(image.shape[:2]) / 160))
         image = image[: image.shape[0] // step * step, : image.shape[1] // step * step]
         image = image.reshape(image.shape[0] // step, step, image.shape[1] // step, step, -1).mean(axis=(1, 3))
         found.append(CleanScan(image, spacing[1] * step, sequence, region, number))
@@ -198,7 +193,7 @@ def main() -> None:
     if what == "real" and "RADFOUNDRY_DATA" not in os.environ:
         print("set RADFOUNDRY_DATA to the folder of real scans; the committed result stays as it is")
         return
-    scans = real() if what == "real" else simulated(4)
+    scans = real() if what == "real" else simulated(2)
     base = Strengths() if what == "real" else BASE
     result = {}
     if what in ("measures", "real"):
@@ -206,6 +201,7 @@ def main() -> None:
     if rest:
         result["score"] = summary(of_score(scans, base, rest[0]))
         result["seconds_a_series"] = round(min(seconds(rest[0], scans[0]) for _ in range(3)), 3)
+    # Read only now: parts may run side by side.
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     kept[what] = {"scans": len(scans), **result}
     RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
