@@ -21,7 +21,7 @@ WAYS = {
 
 def draw(told: dict[str, Any], path: Path) -> None:
     """Accuracy against the share of tags missing or wrong, for three ways of looking, with 95 % intervals."""
-    damage = {name: value for name, value in told["pictures"]["damage"].items() if name.endswith("%")}
+    damage = {name: value for name, value in told["files"]["damage"].items() if name.endswith("%")}
     shares = [int(name[:-1]) for name in damage]
     figure, axis = plt.subplots(figsize=(5.6, 3.6), layout="constrained")
     for place, (name, (label, colour, mark)) in enumerate(WAYS.items()):

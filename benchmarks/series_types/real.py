@@ -211,11 +211,12 @@ def _series(place: Path) -> list[Any]:
     from radfoundry.records import InputError
 
     found = []
+    mended = Repair(gaps="fill", incomplete="drop", spacing="resample")
     for group in group_instances(
         read_instances([Source(str(path)) for path in sorted(place.rglob("*")) if path.is_file()])
     ):
         try:
-            found.append(load_series(group, repair=Repair(gaps="fill", incomplete="drop", spacing="resample")))
+            found.append(load_series(group, repair=mended, keep_text=True))
         except InputError as error:
             print(f"  not read: {place.name}: {error.finding}")
     return found
