@@ -6,6 +6,7 @@ mixing and losses here follow its outline, the slow multiplicative field as the 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
@@ -30,6 +31,7 @@ AMPLITUDE_DEVIATION = 0.3
 COIL_DEVIATION = 0.6
 AIR = 0.12  # of the brightest tissue: darker voxels are air, which no scanner brightens
 BATCH = 4
+NEUTRAL_TURNS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +62,7 @@ class Restorer:
         if steps < 1 or not coarse_mm > 0:
             raise InputError(f"{steps} steps at {coarse_mm} mm", remedy="give at least one step and a positive size")
         coarse = [_coarse(volume, coarse_mm) for volume in images]
-        neutral = BiasField(coarse_mm=coarse_mm, turns=20)
-        pairs = [(small, neutral.apply(replace(small, array=small.array.clip(0.0)))) for small in coarse]
+        pairs = [(small, replace(small, array=_neutral(_Key(small)))) for small in coarse]
         enough(len(pairs), "restorer")
         sides = np.max([raw.shape for raw, _ in pairs], axis=0)
         shape = [min(LONGEST_SIDE, SIDE_MULTIPLE * -(-int(side) // SIDE_MULTIPLE)) for side in sides]
@@ -120,6 +121,34 @@ class Restorer:
         net = SlowField()
         net.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
         return cls(net.eval(), float(record["coarse_mm"]), int(record["images"]), tuple(record["losses"]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Key:
+    """A coarse image that equals another one with the same voxels."""
+
+    volume: Volume
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, _Key)
+            and np.array_equal(self.volume.array, other.volume.array)
+            and np.array_equal(self.volume.affine, other.volume.affine)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.volume.array.shape, self.volume.array.tobytes(), self.volume.affine.tobytes()))
+
+
+@functools.lru_cache(maxsize=1024)
+def _neutral(key: _Key) -> np.ndarray:
+    """The image without its shading. N4 takes longer than training, and folds share most of their images."""
+    small = key.volume
+    return (
+        BiasField(coarse_mm=max(small.spacing_mm), turns=NEUTRAL_TURNS)
+        .apply(replace(small, array=small.array.clip(0.0)))
+        .array
+    )
 
 
 def disturbed(
