@@ -27,10 +27,10 @@ def rows_of(small, target="size"):
     return examples(table, truth, {}, views=views), truth
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("lora", "mona", "partial", "scratch")]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("lora", "mona", "partial", "full", "scratch")]
 
 
-@pytest.mark.parametrize("rung", ["head", "full", *SLOW])
+@pytest.mark.parametrize("rung", ["head", *SLOW])
 def test_every_rung_learns_comes_back_from_disk_and_leaves_the_encoder_alone(small, rung, tmp_path):
     rows, _ = rows_of(small)
     views = rows.views
@@ -102,6 +102,7 @@ def climb(small, truth, *, kind="regression", rungs=("frozen",)):
     return ladder.climb(ladder.Asked(cohort, table, views, task, truth), steps, design=DESIGN), task
 
 
+@pytest.mark.slow
 def test_on_noise_the_answer_is_that_no_model_is_worth_it(small):
     cohort = small[0]
     noise = np.random.default_rng(3).normal(size=len(cohort))
