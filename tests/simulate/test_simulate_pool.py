@@ -14,7 +14,8 @@ def heads():
 
 def test_equal_seeds_give_equal_crops(heads):
     first, again = (
-        pool.assemble(heads.heads, np.random.default_rng(9), heads=2, places=[None], size=16, physics=0.5) for _ in range(2)
+        pool.assemble(heads.heads, np.random.default_rng(9), heads=2, places=[None], size=16, physics=0.5)
+        for _ in range(2)
     )
     assert torch.equal(first.views[1].images, again.views[1].images)
     assert torch.equal(first.places_mm, again.places_mm)
