@@ -68,7 +68,8 @@ class Control(Settings):
     """A negative control: break what should carry the result, and expect the result to go away.
 
     labels: the answers of a question · reports: everybody learns with somebody else's report · partners: the second
-    sequence of a patient is somebody else's · teacher: what the teacher says is about somebody else. `low_below` or `contains` say what is left.
+    sequence of a patient is somebody else's · teacher: what the teacher says is about somebody else. `low_below` or
+    `contains` say what is left.
     """
 
     permute: Literal["labels", "reports", "partners", "teacher"]
