@@ -88,6 +88,7 @@ class Config(Settings):
     reports: bool = Field(default=False, description="write a report for every patient; align, guided … need it")
     shuffle_reports: bool = Field(default=False, description="give everybody another one's report (negative control)")
     text: TextSize = Field(default=TextSize(), description="reports: width, depth, length, tokens of the text encoder")
+    frozen: bool = Field(default=False, description="the encoder stays as it is; only what meets it learns")
     shuffle_partners: bool = Field(default=False, description="the last view is somebody else's (negative control)")
     shuffle_teacher: bool = Field(default=False, description="relate: the teacher saw other patients (control)")
     gains: int = Field(default=0, ge=0, description="held-out patients asked before and after; 0 leaves it out")
@@ -186,7 +187,8 @@ def build(config: Config, place: Place) -> tuple[Learner, Data]:
     facts = feeding.facts_of(data, config.text.width)
     shapes = scene.shapes_of(encoder, plan.size, views=plan.views, protocols=len(plan.protocols), **facts)
     reader = feeding.reader_of(config, data)
-    return learner.build(encoder, shapes, config.objectives, seed=config.seed, text=reader, begun=data.begun), data
+    made = learner.build(encoder, shapes, config.objectives, seed=config.seed, text=reader, begun=data.begun)
+    return made.lock(remember=config.crops.patients is not None) if config.frozen else made, data
 
 
 def forecast(config: Config) -> list[str]:

@@ -14,6 +14,7 @@ from radfoundry.config import Component
 from radfoundry.nets import text as readers
 from radfoundry.records import InputError
 from radfoundry.train.batches import Batch
+from radfoundry.train.locked import Locked
 from radfoundry.train.scene import Scene, Shapes, Terms
 
 
@@ -29,6 +30,13 @@ class Learner(nn.Module):
         self.objectives = nn.ModuleDict(objectives)
         self.weights = dict(weights)
         self.seed = seed
+        self.locked: Locked | None = None
+
+    def lock(self, *, remember: bool) -> Learner:
+        """Keep the encoder as it is; remember: every showing of a study has the same images."""
+        self.encoder.requires_grad_(False)
+        self.locked = Locked(remember)
+        return self
 
     def forward(self, batch: Batch, progress: float = 0.0, *, asked: bool = False) -> Terms:
         """Terms by name, `loss` being the one to minimise; `masked` and `contrast.dense` are parts of it.
@@ -39,6 +47,8 @@ class Learner(nn.Module):
         scene = Scene(batch, self.encoder, self.seed, progress, self.text)
         if asked:
             return {"pooled": scene.clean.pooled}
+        if self.locked is not None:
+            scene.clean = self.locked.features(scene)
         found: Terms = {}
         total = None
         for name, objective in self.objectives.items():
