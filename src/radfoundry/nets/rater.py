@@ -20,8 +20,6 @@ from radfoundry.records import InputError
 FORMAT = "rater-1"
 CHANNELS, MEASURES, PARAMETERS, SIDE = 6, 8, 9, 64
 BEST = 100.0
-BUNDLED = "radfoundry-quality"
-BUNDLED_FILE = Path(__file__).resolve().parent.parent / "weights" / "radfoundry-quality.safetensors"
 SEQUENCES = ("T1w", "T2w", "PDw", "FLAIR", "T2star", "SWI", "DWI", "ADC", "MRA", "bSSFP", "ASL")
 REGIONS = (
     "head",
@@ -206,12 +204,11 @@ def save(rater: TrainedRater, path: str | Path) -> None:
 
 
 def load(path: str | Path) -> TrainedRater:
-    """The rater in a file written by `save`, or the bundled one by its name `radfoundry-quality`.
+    """The rater in a file written by `save`.
 
     Refuses other files, weights that do not fit, and weights that answer the stored probe otherwise.
     """
-    source = BUNDLED_FILE if str(path) == BUNDLED else Path(path)
-    about, weights = weight_files.read(source)
+    about, weights = weight_files.read(path)
     if about.get("format") != FORMAT:
         raise InputError("holds no rater", where=str(path), remedy="give a rater.safetensors of radfoundry rate")
     try:
