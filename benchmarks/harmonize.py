@@ -1,9 +1,8 @@
 """ComBat on real quality measures of 13 hospitals (RADFOUNDRY_DATA), and what every image method costs.
 
-Real: 64 measures of 942 T1-weighted head scans of ABIDE (mriqc_iqm) with verdicts of raters. Can the hospital be told
+Real: 68 measures of 942 T1-weighted head scans of ABIDE (mriqc_iqm) with verdicts of raters. Can the hospital be told
 from the measures, before and after ComBat, and is the verdict of a hospital that was left out foreseen better?
-A hospital
-that was left out is learned by ComBat from half of its scans without their verdicts.
+A hospital that was left out is learned by ComBat from half of its scans without their verdicts.
 """
 
 import csv
