@@ -32,6 +32,7 @@ GUESSES = {
     "asl": "ASL",
     "angio": "MRA",
     "swi": "SWI",
+    "localizer": "LOC",
     "bold": "other",
     "sbref": "other",
     "PDw": "other",

@@ -36,7 +36,7 @@ def draw(told: dict[str, Any], path: Path) -> None:
     axis.set_ylabel("share of series named rightly")
     axis.set_ylim(0, 1.02)
     axis.grid(alpha=0.25)
-    axis.legend(frameon=False, loc="lower left")
+    axis.legend(frameon=False, loc="upper right")
     figure.savefig(path, dpi=130)
 
 

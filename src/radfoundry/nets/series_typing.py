@@ -27,6 +27,7 @@ SAMPLED_VALUES = 1 << 16
 AGENT_LIKELY = 0.5
 HEADER_ANATOMY = 0.975  # body part and coil are wrong together more often than the simulated headers know
 B_ZERO = "b=0"
+TIMING_ALONE = "kind-not-stated"  # the rule that says so of headers that say something
 AGENT_WORDS = {"NONE", "NO", "N", "WITHOUT", "0", "NATIVE", "NIL"}
 
 
@@ -175,20 +176,20 @@ def _typed(acquisition: Acquisition, header: Header, part: str, volume: Volume |
     if part.startswith("b="):
         acquisition, header = _with_b_value(acquisition, header, float(part[2:]))
     vector = None if volume is None else pixel_features(volume)
-    said, mode = _asked(header, vector, judge)
+    silent = is_silent(acquisition)
+    said, mode = _asked(header, vector, judge, silent=silent)
     best, confidence = SEQUENCES[int(said["sequence"].argmax())], float(said["sequence"].max())
     facts = facts_of(acquisition, header, pixels=_values(volume))
-    silent = is_silent(acquisition)
     limit = math.inf if silent else judge.limits[mode]["sequence"]
     ruling = apply_rules(facts, chosen=best, confidence=confidence, limit=limit, listed=judge.rules)
     if part == B_ZERO:
         ruling = Ruling("DWI", "DWI", 1.0, ("no diffusion weighting, beside volumes with it",), (), "b0")
-    if silent and ruling.type == REVIEW and not ruling.rules:
+    if silent and ruling.type == REVIEW and set(ruling.rules) <= {TIMING_ALONE}:
         ruling = replace(ruling, reasons=(NO_PIXELS if vector is None else PIXELS_ALONE,))
     ruling = _agent_unstated(ruling, contrast_of(acquisition), float(said["agent"][1]))
     anatomy, sure = ANATOMIES[int(said["anatomy"].argmax())], float(said["anatomy"].max())
-    least = judge.limits[mode]["anatomy"]
-    if sure < (max(least, HEADER_ANATOMY) if vector is None else least) or silent:
+    least = judge.limits["fused"]["anatomy"] if vector is not None else HEADER_ANATOMY
+    if sure < least or silent:
         anatomy = REVIEW
     return Typed(
         ruling.type, ruling.likely, round(ruling.confidence, 3), anatomy, round(sure, 3), "unknown",
@@ -196,25 +197,31 @@ def _typed(acquisition: Acquisition, header: Header, part: str, volume: Volume |
     )  # fmt: skip
 
 
-def _asked(header: Header, vector: np.ndarray | None, judge: Judge) -> tuple[dict[str, np.ndarray], str]:
-    """Probabilities of every head, and what there was to judge by.
+def _asked(
+    header: Header, vector: np.ndarray | None, judge: Judge, *, silent: bool
+) -> tuple[dict[str, np.ndarray], str]:
+    """Probabilities of every head, and what the sequence was judged by.
 
-    The mean of two answers, with size and voxels known and without: images are resampled, and then their size says
-    nothing, so no answer may hang on it alone.
+    The sequence comes from the header wherever there is one: on real images pixels learned from simulated ones made
+    it worse (docs/curate.md). It is the mean of two answers, with size and voxels known and without: images are
+    resampled, and then their size says nothing, so no answer may hang on it alone. Region and agent come from both.
     """
     plain = header.numbers.copy()
     plain[geometry_places()] = np.nan
     pixels = np.zeros(WIDTH, np.float32) if vector is None else vector
     inputs = series_types.as_inputs(
-        np.stack([header.numbers, plain]),
-        np.stack([header.words] * 2),
-        np.stack([header.stated] * 2),
-        np.stack([pixels] * 2),
-        np.array([vector is not None] * 2),
+        np.stack([header.numbers, plain, header.numbers]),
+        np.stack([header.words] * 3),
+        np.stack([header.stated] * 3),
+        np.stack([pixels] * 3),
+        np.array([False, False, vector is not None]),
     )
     with torch.no_grad():
-        said = {name: value.mean(dim=0).numpy() for name, value in judge.net.probabilities(inputs).items()}
-    return said, series_types.MODES[int(inputs.mode[0])]
+        said = {name: value.numpy() for name, value in judge.net.probabilities(inputs).items()}
+    found = {name: value[2] for name, value in said.items()}
+    if silent and vector is not None:
+        return found, "pixels"
+    return found | {"sequence": said["sequence"][:2].mean(axis=0)}, "header"
 
 
 def geometry_places() -> list[int]:
