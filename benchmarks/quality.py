@@ -3,6 +3,7 @@
     python benchmarks/quality.py measures             simulated scans, the measure that answers each fault
     python benchmarks/quality.py score RATER          simulated scans of heads nobody learned from, the learned score
     python benchmarks/quality.py real RATER           real scans (RADFOUNDRY_DATA), measures and learned score
+    python benchmarks/quality.py few                  40 scored scans: physics first, scratch, shuffled prompts
     python benchmarks/quality.py bundle OUT           teach a rater from simulation alone (see --help of the function)
 
 Every scan is made worse along every ladder of `simulate.degrade.LADDERS`, with the same noise, walk and coil at every
@@ -184,11 +185,62 @@ def bundle(out: Path, *, patients: int = 8, series: int = 480, steps: int = 600,
     print(json.dumps(card, indent=1))
 
 
+def few(*, scored: int = 40, teachings: int = 5, steps: int = 80) -> dict[str, object]:
+    """Correlation with a simulated panel's scores after 40 scored scans, tested on 12 patients nobody learned from."""
+    from radfoundry.nets.rater import Prompt
+    from radfoundry.records import Predictions
+    from radfoundry.simulate import panel, rated
+    from radfoundry.tasks import rating as numbers
+    from radfoundry.train import rating
+    from radfoundry.train.scored import SHUFFLED, prompted
+
+    started = time.process_time()
+    known = rating.learn_physics(patients=8, series=480, steps=250, seed=0)
+    scans = [scan for number in range(24) for scan in clean_scans(500 + number, seed=2, sequences=("T1w", "FLAIR"))]
+    spoiled = rated.spoil(scans, 240, rng=np.random.default_rng(8))
+    rng = np.random.default_rng(9)
+    rows, purposes = np.tile(np.arange(240), 2), np.repeat(panel.PURPOSES, 240)
+    words = [Prompt(str(spoiled.sequence[r]), "head", str(p)) for r, p in zip(rows, purposes, strict=True)]
+    truth = [
+        panel.true_score(Strengths(*map(float, spoiled.strengths[r])), purpose=w.purpose or "", sequence=w.sequence)
+        for r, w in zip(rows, words, strict=True)
+    ]
+    said = np.array([panel.opinion(value, raters=3, rng=rng) for value in truth])
+    lesson = rating.Lesson(spoiled.pictures[rows], spoiled.measures[rows], words, scores=said)
+    testing = np.isin(spoiled.patient[rows], np.unique(spoiled.patient)[:12])
+    test = np.flatnonzero(testing)
+    found: dict[str, list[Predictions]] = {"physics": [], "scratch": [], SHUFFLED: []}
+    for turn in range(teachings):
+        chosen = np.random.default_rng([turn, 4]).permutation(np.unique(rows[~testing]))[:scored]
+        for name, part in found.items():
+            dealt = np.random.default_rng([turn, 6])
+            teach, ask = (
+                prompted(lesson.take(where), name, rng=dealt) for where in (np.flatnonzero(np.isin(rows, chosen)), test)
+            )
+            start = None if name == "scratch" else known
+            rater = rating.teach(start, teach, purposes=panel.PURPOSES, steps=steps, seed=turn)
+            answer = rating.said_of(rater, ask)[0]
+            part.append(Predictions.of(said[test], answer, patient=spoiled.patient[rows][test]))
+        print(turn, {name: numbers.mean_srcc(part, draws=50).text() for name, part in found.items()}, flush=True)
+    gaps = {name: numbers.srcc_difference(found["physics"], found[name]).text() for name in ("scratch", SHUFFLED)}
+    return {
+        "srcc": {name: numbers.mean_srcc(part).text() for name, part in found.items()},
+        "physics_minus": gaps,
+        "scored_scans": scored,
+        "teachings": teachings,
+        "test_scores": len(test),
+        "processor_seconds": round(time.process_time() - started),
+    }
+
+
 def main() -> None:
     """Run one part and add its result."""
     what, *rest = sys.argv[1:] or ["measures"]
     if what == "bundle":
         bundle(Path(rest[0]), **{key: int(value) for key, _, value in (word.partition("=") for word in rest[1:])})
+        return
+    if what == "few":
+        write("few", few())
         return
     if what == "real" and "RADFOUNDRY_DATA" not in os.environ:
         print("set RADFOUNDRY_DATA to the folder of real scans; the committed result stays as it is")
@@ -201,9 +253,13 @@ def main() -> None:
     if rest:
         result["score"] = summary(of_score(scans, base, rest[0]))
         result["processor_seconds_a_series"] = round(min(seconds(rest[0], scans[0]) for _ in range(3)), 3)
-    # Read only now: parts may run side by side.
+    write(what, {"scans": len(scans), **result})
+
+
+def write(what: str, result: dict[str, object]) -> None:
+    """Add one part to the results; read only now, since parts may run side by side."""
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    kept[what] = {"scans": len(scans), **result}
+    kept[what] = result
     RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
     print(json.dumps(kept[what], indent=1))
 
