@@ -82,17 +82,18 @@ def _measured(
     cohort: Cohort, config: Config, asked: tuple[Any, Chosen], writer: runs.RunWriter, title: str
 ) -> list[Block]:
     """The tables of before and after; too few patients or sites to measure with is a remark, not a failure."""
-    from radfoundry.stages.curate.harmonize_measured import measured
+    from radfoundry.stages.curate.harmonize_measured import UNMEASURABLE, measured
 
     methods, chosen = asked
     try:
-        metrics, tables = measured(cohort, config, chosen, methods=methods, title=title)
+        metrics, tables, remarks = measured(cohort, config, chosen, methods=methods, title=title)
     except InputError as error:
-        if error.finding not in ("too-few", "one-site") or config.permute_labels:
+        if error.finding not in UNMEASURABLE or config.permute_labels:
             raise
         writer.notes.append(f"not measured: {error}")
         return [{"kind": "text", "title": "Before and after", "paragraphs": [f"Not measured: {error}."]}]
     writer.metrics.update(metrics)
+    writer.notes += remarks
     return tables
 
 

@@ -13,12 +13,13 @@ from radfoundry.stages.curate.harmonize import COMBAT, Chosen, covariates_of, lo
 from radfoundry.stages.curate.settings import Block, Config
 
 Metrics = dict[str, Estimate]
+UNMEASURABLE = ("too-few", "one-site", "one-class")
 
 
 def measured(
     cohort: Cohort, config: Config, chosen: Chosen, *, methods: Sequence[tuple[str, Mapping[str, Any]]], title: str
-) -> tuple[Metrics, list[Block]]:
-    """Metrics before (`none/…`), after (`METHOD/…`) and their paired difference, with their tables for the page.
+) -> tuple[Metrics, list[Block], list[str]]:
+    """Metrics before (`none/…`), after (`METHOD/…`) and their paired difference, tables for the page, and remarks.
 
     Everything is learned anew in every turn from its teaching side, whatever `split` says, so that no patient who is
     tested has taught the harmoniser or the head.
@@ -40,23 +41,47 @@ def measured(
         f"{title}/site-accuracy": sites.site_accuracy(guesses[1], seed=config.seed),
         f"{title}-minus-none/site-accuracy": sites.site_accuracy_difference(guesses[1], guesses[0], seed=config.seed),
     }
+    remarks = []
     for name, answer, asked in questions_of(cohort, config, chosen):
         members = sites.Rows(site[asked], patient[asked], answer[asked])
-        found = [
-            sites.left_out_predictions(members, _of_some(features, asked), **options) for features in (plain, changed)
-        ]
-        for label, one in zip(("none", title), found, strict=True):
-            for metric, value in sites.left_out_measures(one, seed=config.seed).items():
-                metrics[f"{label}/{_named(metric, name)}"] = value
-        for metric, value in sites.left_out_differences(found[1], found[0], seed=config.seed).items():
-            metrics[f"{title}-minus-none/{_named(metric, name)}"] = value
+        try:
+            found = [
+                sites.left_out_predictions(members, _of_some(features, asked), **options)
+                for features in (plain, changed)
+            ]
+        except InputError as error:
+            if error.finding not in UNMEASURABLE or config.permute_labels:
+                raise
+            remarks.append(f"{name} not measured: {error}")
+            continue
+        metrics |= _answers(found[0], found[1], (title, name), seed=config.seed)
     note = "Features before and after; a logistic head taught by other patients. Answers: by other sites as well."
     gaps = {name: value for name, value in metrics.items() if "-minus-" in name}
     levels = {name: value for name, value in metrics.items() if "-minus-" not in name}
-    return metrics, [
-        pages.numbers("Sites and answers", levels, note=note),
-        pages.numbers("After minus before", gaps, note="Paired over patients. Sites should fall, answers should rise."),
-    ]
+    return (
+        metrics,
+        [
+            pages.numbers("Sites and answers", levels, note=note),
+            pages.numbers(
+                "After minus before", gaps, note="Paired over patients. Sites should fall, answers should rise."
+            ),
+        ],
+        remarks,
+    )
+
+
+def _answers(before: Any, after: Any, names: tuple[str, str], *, seed: int) -> Metrics:
+    """The metrics of one question: before, after, and their paired difference; names: the method and the question."""
+    from radfoundry.tasks import sites
+
+    title, question = names
+    found = {}
+    for label, one in (("none", before), (title, after)):
+        for metric, value in sites.left_out_measures(one, seed=seed).items():
+            found[f"{label}/{_named(metric, question)}"] = value
+    for metric, value in sites.left_out_differences(after, before, seed=seed).items():
+        found[f"{title}-minus-none/{_named(metric, question)}"] = value
+    return found
 
 
 def _named(metric: str, question: str) -> str:
