@@ -164,7 +164,7 @@ def _train(config: Config, folder: Path, place: Place, progress: Callable[..., N
     if config.shuffle_teacher:
         for objective in model.objectives.values():
             if hasattr(objective, "shuffled"):
-                objective.shuffled = True
+                setattr(objective, "shuffled", True)  # noqa: B010 (a module's attributes are not typed)
     if config.shuffle_partners:
         data = dataclasses.replace(data, source=sources.Parted(data.source))
     course = loop.begin(model, loop_plan(config, place), place=place, folder=folder, settings=fingerprint(config))
