@@ -22,7 +22,8 @@ def test_salience_is_a_share_and_uniform_slices_count_alike():
         out = net(*seen(), net.words([Prompt("T1w", "head", "reading")] * 3))
         torch.testing.assert_close(out.salience.sum(dim=1), torch.ones(3))
         assert (float(out.salience.detach().std()) > 1e-3) == salient
-        assert float(out.score.detach().min()) > 0 and float(out.score.detach().max()) < 100 and out.physics.shape == (3, 9)
+        scores = out.score.detach()
+        assert float(scores.min()) > 0 and float(scores.max()) < 100 and out.physics.shape == (3, 9)
 
 
 def test_the_prompt_is_heard_and_unknown_words_are_as_none():
