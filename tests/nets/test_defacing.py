@@ -30,7 +30,8 @@ def test_mask_follows_the_scan_s_geometry():
     second = face_mask((91, 81, 60), turn, place)
     assert np.array_equal(first, second.transpose(1, 0, 2)[:, ::-1])
     volume, mask = defaced(Volume.of(np.arange(81 * 91 * 60, dtype=np.float32).reshape(81, 91, 60), plain), place)
-    assert (volume.array[0][mask] == volume.array.min()).all() and 0.02 < mask.mean() < 0.3
+    # The air before and below the face goes with it.
+    assert (volume.array[0][mask] == volume.array.min()).all() and 0.02 < mask.mean() < 0.4
 
 
 @pytest.mark.slow
