@@ -97,7 +97,7 @@ def read(path: str | Path) -> Predictor:
     Refuses folders without one, files that were changed or exchanged, and an encoder that does not give the features
     the head was fitted on.
     """
-    folder = Path(path) / FOLDER if (Path(path) / FOLDER / RECORD).is_file() else Path(path)
+    folder = folder_of(path)
     record = read_record(folder)
     for name, digest in record["files"].items():
         if not (folder / name).is_file() or runs.digest_file(folder / name) != digest:
@@ -121,6 +121,17 @@ def read(path: str | Path) -> Predictor:
     classes = tuple(record["classes"])
     finish = finishing.Finish.from_dict(record["finish"])
     return Predictor(task, classes, encoder, fitted, finish, limits.Accepts.from_dict(record["accepts"]), record)
+
+
+def folder_of(path: str | Path) -> Path:
+    """The predictor's own folder, given it or the run folder around it."""
+    inner = Path(path) / FOLDER
+    return inner if (inner / RECORD).is_file() else Path(path)
+
+
+def kind_of(path: str | Path) -> str:
+    """The kind of question that a predictor answers, for example `binary`."""
+    return str(read_record(folder_of(path))["task"]["kind"])
 
 
 def read_record(folder: str | Path) -> dict[str, Any]:

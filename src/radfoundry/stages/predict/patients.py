@@ -1,35 +1,20 @@
-"""`radfoundry predict`: a fitted model answers about new scans, and refuses what it was not fitted for."""
+"""Patient-level answers: a table of cases, and of the images that were refused."""
 
 from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from radfoundry import runs
-from radfoundry.config import Settings
 from radfoundry.records import Cohort, Estimate, InputError, Run
+from radfoundry.stages.predict.settings import Config, Progress
 
-Progress = Callable[[str, int, int], None]
 MOST_SHOWN = 200
-
-
-class Config(Settings):
-    """Which model, about which scans, and what the files do not say of themselves."""
-
-    predictor: str = Field(description="folder written by radfoundry adapt")
-    scans: tuple[str, ...] = Field(min_length=1, description="files and folders of scans, or one cohort folder")
-    modality: str | None = Field(None, description="modality of image files that state none")
-    sequence: str | None = Field(None, description="sequence of image files that state none")
-    pattern: str = Field("", description="regular expression with (?P<patient>…) for files that carry no patient")
-    repair: dict[str, str | int] = Field({}, description="what may be mended in a faulty series, as in ingest")
-    seed: int = Field(0, ge=0, description="not used: a fitted model draws nothing")
-    to: str | None = Field(None, description="run folder to write")
 
 
 def run(config: Config, *, progress: Progress | None = None) -> Run:

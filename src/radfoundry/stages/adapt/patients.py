@@ -1,57 +1,17 @@
-"""`radfoundry adapt`: fit a model for one question on an encoder's features, or climb the ladder above and below it."""
+"""Patient-level questions: fit a model on an encoder's features, or climb the ladder above and below it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from radfoundry import runs
-from radfoundry.config import Component, Settings
 from radfoundry.records import Cohort, Estimate, InputError, Run, Task
-
-Progress = Callable[[str, int, int], None]
-RUNGS = ("frozen", "head", "adapter", "full")
-
-
-class Config(Settings):
-    """Which question to ask of which features, who teaches and who is tested."""
-
-    cohort: str = Field(description="cohort folder made by radfoundry ingest")
-    task: Component = Field(description="question (radfoundry list tasks), e.g. classify with task.target=LABEL")
-    encoder: Component = Field(default=Component(name="vit3d-tiny"), description="encoder name or checkpoint path")
-    rung: Literal["frozen", "head", "adapter", "full"] = Field(
-        default="frozen", description="how much learns: a head on pooled features, on places, adapters, or everything"
-    )
-    head: Component | None = Field(
-        default=None,
-        description="radfoundry list heads; for rung=adapter lora or mona, for rung=full partial, full or scratch",
-    )
-    ladder: bool = Field(default=False, description="try every rung and the baselines, choose on inner folds")
-    rungs: list[str] = Field(default=list(RUNGS), description="rungs that the ladder tries")
-    covariates: list[str] = Field(default=[], description="labels that the ladder's header baseline may use as well")
-    tune: dict[str, float | int | bool] = Field(
-        default={}, description="steps, batch, rate, size, balanced, weighted, focal, mixup, inner_folds of upper rungs"
-    )
-    train_on: dict[str, list[str] | str] = Field(
-        default={}, description="series that teach, e.g. train_on.sequence=T2w"
-    )
-    test_on: dict[str, list[str] | str] | None = Field(default=None, description="series that are tested; as train_on")
-    split: str | None = Field(default=None, description="named split with parts train and test; else folds")
-    folds: int = Field(default=5, ge=2, description="folds between patients when no split is named")
-    cut_off: Component = Field(
-        default=Component(name="youden"),
-        description="how the cut-off is chosen: youden, or sensitivity, specificity or cost with cut_off.wanted=NUMBER",
-    )
-    intended_use: str = Field(default="", description="one sentence for the predictor's card")
-    pack: bool = Field(default=True, description="copy an encoder that came from a file into the predictor")
-    permute_labels: bool = Field(default=False, description="deal the answers out to other patients (negative control)")
-    seed: int = Field(default=0, ge=0, description="seed of folds, bootstrap and permutation")
-    to: str | None = Field(default=None, description="run folder to write")
+from radfoundry.stages.adapt.settings import Config, Progress
 
 
 @dataclass(frozen=True, eq=False)
