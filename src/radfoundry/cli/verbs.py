@@ -44,6 +44,8 @@ def read_words(words: tuple[str, ...], kinds: tuple[str, ...] = ()) -> tuple[str
     if words and words[0] in kinds:
         source, overrides = read_words(words[1:])
         return source, [f"what={words[0]}", *overrides]
+    if words and kinds and "=" not in words[0] and not Path(words[0]).suffix and not Path(words[0]).exists():
+        raise registry.unknown("action", words[0], kinds)
     if words and "=" not in words[0]:
         return words[0], list(words[1:])
     return None, list(words)
