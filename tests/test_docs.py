@@ -13,6 +13,15 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_RUN = "# not run"
+SLOW = ("get-started", "deidentify", "curate")  # whole cohorts; what they show is also tested stage by stage
+
+
+def page_case(page):
+    return (
+        pytest.param(page, marks=pytest.mark.slow, id=page.stem)
+        if page.stem in SLOW
+        else pytest.param(page, id=page.stem)
+    )
 
 
 def blocks(page):
@@ -26,7 +35,7 @@ def commands(text):
     return [line for line in lines if line.startswith("radfoundry ") and NOT_RUN not in line]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [page_case(page) for page in PAGES])
 def test_snippets_run(page, tmp_path, monkeypatch, request):
     found = blocks(page)
     if not found:
