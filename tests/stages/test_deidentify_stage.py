@@ -10,6 +10,7 @@ import pydicom
 import pytest
 from PIL import Image
 
+from radfoundry.cli.main import exit_code
 from radfoundry.config import load
 from radfoundry.data import deidentify_stream
 from radfoundry.data.dicom_identity import Identity
@@ -191,6 +192,22 @@ def test_two_processes_give_what_one_gives(tmp_path, monkeypatch):
     assert names == {path.relative_to(tmp_path / "two") for path in files_below(tmp_path / "two")}
 
 
+def test_when_every_file_is_rejected_nothing_is_left_behind(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "broken.dcm").write_bytes(bytes(128) + b"DICM" + NAME.encode())
+    (tmp_path / "in" / "letter.txt").write_text(NAME)
+    assert exit_code(["deidentify", str(tmp_path / "in"), "--to", str(tmp_path / "out"), "workers=1"]) == 2
+    said = capsys.readouterr()
+    assert len(said.err.strip().splitlines()) == 1 and "none of 2 files could be written" in said.err
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    (tmp_path / "out").mkdir()  # a folder and a key that were there before stay, as they were
+    (tmp_path / "key").write_text("ab" * 32)
+    with pytest.raises(InputError, match="none of 2 files"):
+        run(tmp_path / "in", tmp_path / "out", key_file=str(tmp_path / "key"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "key", "out"]
+    assert not any((tmp_path / "out").iterdir()) and (tmp_path / "key").read_text() == "ab" * 32
+
+
 def test_refusals(tmp_path):
     source = scans(tmp_path / "in", patients=1, slices=1)
     with pytest.raises(InputError, match="inside its own source"):
@@ -199,6 +216,9 @@ def test_refusals(tmp_path):
         run(source, tmp_path / "out", key_file=str(tmp_path / "out" / "key"))
     with pytest.raises(InputError, match="no such file"):
         run(tmp_path / "nowhere", tmp_path / "out")
+    with pytest.raises(InputError, match="no group named patient"):
+        run(source, tmp_path / "out", pattern="sub-[0-9]+")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
     run(source, tmp_path / "out")
     with pytest.raises(InputError, match="already exists"):
         run(source, tmp_path / "out")

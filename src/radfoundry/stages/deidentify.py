@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 import re
 import shutil
 from collections import Counter
@@ -37,6 +38,7 @@ from radfoundry.runs import RunWriter, atomic, digest, finish, write_json
 Progress = Callable[[str, int, int], None]
 OPTIONS = ("uids", "device", "institution", "patient", "descriptors", "structured", "graphics", "private")
 REJECTED = ("file", "reason", "what", "remedy")
+MADE = "made"  # in the working folder: what was not there before
 AGAIN = 256  # files of one task of the second pass
 
 
@@ -86,17 +88,24 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
 
     Nothing is copied through: what cannot be read or has no rule is rejected with its reason. The same key gives the
     same pseudonyms, UIDs and date shifts in every run. Refuses a finished folder, settings or a key other than those
-    an interrupted run was begun with, and a key inside the output.
+    an interrupted run was begun with, and a key inside the output. When not one file can be written nothing is left
+    behind, neither a folder nor a key that was made for it.
     """
     target = Path(config.to)
+    work = target.with_name(f".{target.name}.work")
+    if not work.exists() and target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError("already exists", where=config.to, remedy="choose another --to", finding="exists")
+    made = [path for path in (target, _key_file(config)) if not path.exists()]
     rules = rules_of(config)
-    work = _begin(config, target, rules)
+    _begin(config, target, work, rules, made)
     keys: list[str] = []
     _clean_all(config, rules, work, keys, progress)
     totals = _sum_up(work, keys, target, rules)
     if config.deface:
         totals.faces = _deface(target / IMAGES, progress)
     _second_pass(config, rules, work, target, totals, progress)
+    if not totals.written:
+        raise _nothing_written(config, target, work, totals)
     run = _finish(config, rules, target, totals)
     shutil.rmtree(work)
     return run
@@ -121,14 +130,18 @@ def rules_of(config: Config, *, create_key: bool = True) -> Rules:
     ]
     if inside:
         raise InputError("the output would lie inside its own source", where=config.to, remedy="choose another --to")
-    names = open_key(config.key_file or default_key_file(config.to), outside=config.to, create=create_key)
     try:
         groups = re.compile(config.pattern).groupindex
     except re.error as error:
         raise InputError(f"pattern is not a regular expression ({error})", remedy="mend it") from None
     if config.pattern and "patient" not in groups:
         raise InputError("pattern has no group named patient", remedy="write for example (?P<patient>sub-[0-9]+)")
+    names = open_key(_key_file(config), outside=config.to, create=create_key)
     return Rules(names=names, pattern=config.pattern)
+
+
+def _key_file(config: Config) -> Path:
+    return Path(config.key_file or default_key_file(config.to))
 
 
 def explain(config: Config) -> Iterator[tuple[str, str, str]]:
@@ -142,21 +155,44 @@ def explain(config: Config) -> Iterator[tuple[str, str, str]]:
             yield str(file.source), f"{row['reason']}: {row['what']}", row["remedy"]
 
 
-def _begin(config: Config, target: Path, rules: Rules) -> Path:
-    """The working folder beside the output; of an interrupted run when there is one with the same settings."""
-    work = target.with_name(f".{target.name}.work")
-    if not work.exists() and target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError("already exists", where=config.to, remedy="choose another --to", finding="exists")
+def _begin(config: Config, target: Path, work: Path, rules: Rules, made: Sequence[Path]) -> None:
+    """The working folder beside the output; of an interrupted run when there is one with the same settings.
+
+    `made` are the folder and the key that were not there before; they are noted for when nothing can be written.
+    """
     agreed = digest([config.model_dump(exclude={"workers", "to", "sources", "key_file"}), rules.names.fingerprint])
-    work.mkdir(parents=True, exist_ok=True)
     mark = work / "settings"
     if mark.exists() and mark.read_text() != agreed:
         raise InputError(
             "was begun with other settings or another key", where=config.to, remedy="give the same, or another --to"
         )
-    mark.write_text(agreed)
+    if not mark.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        write_json(work / MADE, [str(path.absolute()) for path in made])
+        mark.write_text(agreed)
     (target / IMAGES).mkdir(parents=True, exist_ok=True)
-    return work
+
+
+def _nothing_written(config: Config, target: Path, work: Path, totals: Totals) -> InputError:
+    """Take away everything this output was begun with, and say why not one file could be written."""
+    remedy = _commonest_remedy(target / "rejected.csv") if totals.read else "give a folder that holds scans"
+    made = {Path(path) for path in json.loads((work / MADE).read_text(encoding="utf-8"))}
+    for path in sorted(target.iterdir()):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if target.absolute() in made:
+        target.rmdir()
+    if _key_file(config).absolute() in made:
+        _key_file(config).unlink()
+    shutil.rmtree(work)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in totals.reasons.most_common() if count)
+    what = f"none of {totals.read} files could be written ({reasons})" if totals.read else "no files below the sources"
+    return InputError(what, where=", ".join(config.sources), remedy=remedy, finding="all-rejected")
+
+
+def _commonest_remedy(rejected: Path) -> str:
+    with rejected.open(encoding="utf-8", newline="") as handle:
+        rows = Counter(f"{row['what']}: {row['remedy']}" for row in csv.DictReader(handle))
+    return rows.most_common(1)[0][0]
 
 
 def _clean_all(config: Config, rules: Rules, work: Path, keys: list[str], progress: Progress | None) -> None:
