@@ -230,7 +230,8 @@ def _classes(task: Task, known: Mapping[str, Any]) -> tuple[Task, dict[str, Any]
     if task.kind == "binary" and kind != "binary":
         raise InputError(f"{len(names)} values where two are expected", where=f"label {task.target}")
     coded = [f"{index} = {name}" for index, name in enumerate(names) if str(index) != name]
-    about = f"{task.about} ({', '.join(coded)})" if coded else task.about
+    asked = f"{task.target}: yes or no?" if task.kind == "classes" and set(names) in YES_NO else task.about
+    about = f"{asked} ({', '.join(coded)})" if coded else asked
     settled = Task(task.name, task.target, kind, task.unit, METRICS[kind], about)
     return settled, {key: names.index(str(value)) for key, value in known.items()}
 

@@ -26,7 +26,7 @@ PAGE = "report.html"
 BLOCKS = "blocks.json"
 SCRIPTS = ("sort.js", "series.js")
 # What a setting is called that says what a run was about, most telling first.
-TELLING = ("recipe", "task", "name", "what", "encoder", "objective")
+TELLING = ("recipe", "what", "task", "name", "encoder", "objective")
 
 
 def write_report(run_folder: str | Path) -> Path:
