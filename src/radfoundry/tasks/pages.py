@@ -81,7 +81,7 @@ def label(name: str) -> str:
     }
     owner, slash, metric = name.partition("/")
     if slash:
-        return f"{owner.replace('-minus-', ' minus ')}: {known.get(metric, metric.replace('-', ' '))}"
+        return f"{owner.replace('-minus-', ' ahead of ')}: {known.get(metric, metric.replace('-', ' '))}"
     return known.get(name, name.replace("-", " "))
 
 

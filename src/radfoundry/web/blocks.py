@@ -144,7 +144,7 @@ BODIES = {
 def _drawn(block: Mapping[str, Any], small: SmallPrint, name: str) -> dict[str, Any]:
     drawing = figures.draw(block, name=name)
     listed: list[tuple[str, Cell]] = [(str(label), cell(item, small, where=name)) for label, item in drawing.listed]
-    return {"drawing": drawing, "listed": listed, "reading": figures.READING[block["kind"]]}
+    return {"drawing": drawing, "listed": listed, "reading": figures.reading(block)}
 
 
 def picture(folder: Path, name: str, *, where: str) -> str:

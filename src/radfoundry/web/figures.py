@@ -19,8 +19,7 @@ READING = {
     "diagonal is guessing. The band is where the curve could lie with other patients of the same kind.",
     "calibration": "Points on the dashed line mean that predicted probabilities can be taken at their word: of cases "
     "given 30 %, 30 of 100 have the finding. Below the line the model claims too much. Larger points hold more cases.",
-    "forest": "Squares are the measured values, bars their intervals. A bar that crosses the dashed line is compatible "
-    "with no effect.",
+    "forest": "Squares are the measured values, bars their intervals.",
     "agreement": "Each point is one case; on the dashed line prediction and truth are the same.",
     "bland-altman": "Each point is one case: how far the two measurements lie apart, over their mean. About 95 of 100 "
     "further cases fall between the dashed limits; the tinted bands are the doubt about bias and limits. A slope in "
@@ -37,6 +36,14 @@ READING = {
     "rather than the label warn that the features know more about the scanner than about the patient. Directions and "
     "distances between far clusters mean nothing.",
 }
+
+CROSSED = " A bar that crosses the dashed line is compatible with no effect."
+
+
+def reading(block: Block) -> str:
+    """How to read a drawn block, in words for people who did not draw it."""
+    dashed = block["kind"] == "forest" and block.get("reference") is not None
+    return READING[block["kind"]] + (CROSSED if dashed else "")
 
 
 @dataclass(frozen=True)
