@@ -15,6 +15,11 @@ def test_numbers_name_the_steps_and_no_number_the_last_one(tmp_path):
     assert found["encoders"] == [str(tmp_path / f"{n}-pretrain" / "encoder.safetensors") for n in (1, 2)]
     with pytest.raises(InputError, match="no step makes"):
         runner.with_pretrained({"encoder": "pretrained-2"}, recipe(), tmp_path, before=1)
+    assert runner.with_pretrained({"specialists": ["step-2"]}, recipe(), tmp_path) == {
+        "specialists": [str(tmp_path / "2-pretrain")]
+    }
+    with pytest.raises(InputError, match="no step-2 before"):
+        runner.with_pretrained({"specialists": ["step-2"]}, recipe(), tmp_path, before=1)
     assert runner.with_pretrained({"name": "pretrained-like"}, recipe(), tmp_path) == {"name": "pretrained-like"}
 
 

@@ -83,15 +83,15 @@ class Control(Settings):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one claim."""
+    """What became of one claim; of a control, `control` names what was broken."""
 
     expectation: Expectation
     found: Estimate
     met: bool
-    control: bool
+    control: str
 
 
-def judge(expectation: Expectation, metrics: Sequence[Mapping[str, Estimate]], *, control: bool = False) -> Verdict:
+def judge(expectation: Expectation, metrics: Sequence[Mapping[str, Estimate]], *, control: str = "") -> Verdict:
     """Hold a claim against the metrics of the steps, the last step that has the metric first.
 
     An undefined number meets no claim. Refuses a claim about a metric that no step produced.

@@ -161,7 +161,7 @@ def run_scaled(recipe: Recipe, *, name: str, scale: str, to: str | Path, progres
     for control in recipe.controls:
         place = folder / f"control-{control.permute}"
         broken = _run_steps(recipe, cohort, place, progress=progress, broken=control.setting)
-        verdicts.append(judge(control.expect, [step.metrics for step in broken], control=True))
+        verdicts.append(judge(control.expect, [step.metrics for step in broken], control=control.permute))
     writer = runs.RunWriter(folder=folder, final=folder)
     for step in steps:
         writer.metrics.update({f"{step.stage}: {key}": value for key, value in step.metrics.items()})
@@ -249,26 +249,30 @@ def with_pretrained(
 ) -> dict[str, Any]:
     """A step's settings with `pretrained` replaced by the file that the last pretraining step before it wrote.
 
-    `pretrained-2` is the second pretraining step's. Either may stand wherever an encoder may: as encoder, among
-    encoders, beside, or as an objective's teacher. The file is in the first of the folders that has it, else in the
-    last. Refuses the names where nothing, or not so often, was pretrained before.
+    `pretrained-2` is the second pretraining step's; `step-2` is the run folder of the second step, whatever it does.
+    They may stand wherever an encoder or a run may: as encoder, among encoders, beside, as an objective's teacher, as
+    a specialist. The file is in the first of the folders that has it, else in the last. Refuses the names where
+    nothing, or not so often, was made before.
     """
     earlier = recipe.steps[:before]
-    made = [f"{index}-{verb}" for index, step in enumerate(earlier, start=1) for verb in step if verb == "pretrain"]
+    ran = [f"{index}-{verb}" for index, step in enumerate(earlier, start=1) for verb in step]
+    made = [f"{place}/encoder.safetensors" for place in ran if place.endswith("-pretrain")]
     by_name = {PRETRAINED: made[-1]} if made else {}
     by_name |= {f"{PRETRAINED}-{number}": place for number, place in enumerate(made, start=1)}
+    by_name |= {f"step-{place.partition('-')[0]}": place for place in ran}
 
     def named(value: Any) -> Any:
         if isinstance(value, list):
             return [named(item) for item in value]
         if isinstance(value, Mapping):
             return {key: named(item) for key, item in value.items()}
-        if not isinstance(value, str) or not re.fullmatch(rf"{PRETRAINED}(-\d+)?", value):
+        if not isinstance(value, str) or not re.fullmatch(rf"{PRETRAINED}(-\d+)?|step-\d+", value):
             return value
         if value not in by_name:
-            raise InputError(f"no step makes the encoder {value!r}", where="recipe", remedy="add a pretrain step")
-        place = next((folder for folder in folders if (folder / by_name[value]).exists()), folders[-1])
-        return str(place / by_name[value] / "encoder.safetensors")
+            lacks = f"no step makes the encoder {value!r}" if value.startswith(PRETRAINED) else f"no {value} before"
+            raise InputError(lacks, where="recipe", remedy="add the step before the one that names it")
+        place = next((folder for folder in folders if (folder / Path(by_name[value]).parts[0]).exists()), folders[-1])
+        return str(place / by_name[value])
 
     return named(given)
 
@@ -305,11 +309,11 @@ def _blocks(recipe: Recipe, steps: Sequence[Run], verdicts: Sequence[Verdict], f
 def _claim_row(verdict: Verdict) -> dict[str, Any]:
     from radfoundry.tasks.pages import label
 
-    what = "with labels permuted, " if verdict.control else ""
+    what = f"with {verdict.control} permuted, " if verdict.control else ""
     found: Estimate = verdict.found
     return {
         "claim": f"{what}{label(verdict.expectation.key)}",
-        "control": verdict.control,
+        "control": bool(verdict.control),
         "met": verdict.met,
         "found": found.to_dict(),
         "needed": verdict.expectation.needed,
