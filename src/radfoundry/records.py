@@ -62,11 +62,18 @@ class Estimate:
         """Value and interval in the form papers print them; an undefined value says why."""
         if math.isnan(self.value):
             return f"undefined ({self.note or 'no reason recorded'})"
+        if self.counted:
+            return f"{self.value:g}"
         if math.isnan(self.low) or math.isnan(self.high):
             return f"{self.value:.{digits}f} (no interval: {self.note or 'not available'})"
         # A hyphen before a minus sign reads as a typing error, so negative limits get "to".
         joint = " to " if self.low < 0 or self.high < 0 else "-"
         return f"{self.value:.{digits}f} ({self.low:.{digits}f}{joint}{self.high:.{digits}f})"
+
+    @property
+    def counted(self) -> bool:
+        """Whether it is a count that cannot be off: its interval is the number itself."""
+        return self.method == "counted" and self.low == self.value == self.high
 
     @property
     def defined(self) -> bool:

@@ -276,7 +276,7 @@ def _finish(config: Config, folder: Path, course: Course, checks: Checks) -> Run
     state.save_encoder(config.encoder, course.learner.encoder, weights, folder / ENCODER)
     if side is not None and checks.tokeniser is not None:
         aligned.save(side, checks.tokeniser, folder / aligned.FILE)
-    writer.metrics["steps"] = Estimate(course.at.step, course.at.step, course.at.step, note="a count, exact")
+    writer.metrics["steps"] = Estimate(course.at.step, course.at.step, course.at.step, method="counted")
     for name, value in (course.history[-1]["terms"] if course.history else {}).items():
         writer.metrics[f"last-{name}"] = Estimate(value, method="mean of the last steps", note="one run, one seed")
     if config.gains:

@@ -56,8 +56,6 @@ def estimate_text(estimate: Estimate) -> str:
     >>> estimate_text(Estimate(378.2, 258.1, 3000.4))
     '378 (258-3000)'
     """
-    if _counted(estimate):
-        return f"{estimate.value:g}"
     width = estimate.high - estimate.low
     if math.isnan(width) or width == 0:
         return estimate.text(0 if estimate.method == "counted" else 2)
@@ -70,17 +68,12 @@ def estimate_text(estimate: Estimate) -> str:
 
 def describe(estimate: Estimate, *, with_n: bool = True) -> str:
     """How a number was made, in one line: the interval's level, the method, from how many, and any remark."""
-    if _counted(estimate):
+    if estimate.counted:
         return "counted"
     words = [f"{estimate.level * 100:g} % interval" if math.isfinite(estimate.low) else "", estimate.method]
     words += [f"n = {estimate.n}" if with_n and estimate.n else ""]
     words += [estimate.note if estimate.defined and math.isfinite(estimate.low) else ""]
     return ", ".join(word for word in words if word)
-
-
-def _counted(estimate: Estimate) -> bool:
-    """A count that cannot be off: its interval is the number itself."""
-    return estimate.method == "counted" and estimate.low == estimate.value == estimate.high
 
 
 def p_text(p_value: float) -> str:
@@ -118,7 +111,7 @@ class SmallPrint:
 
     def cell(self, estimate: Estimate) -> Cell:
         """An Estimate as a cell of this block."""
-        words = [f"n = {estimate.n}" if self.n_differs and estimate.n and not _counted(estimate) else ""]
+        words = [f"n = {estimate.n}" if self.n_differs and estimate.n and not estimate.counted else ""]
         words += [p_text(estimate.p_value) if estimate.p_value is not None else ""]
         letter = self.letters.get(self.line(estimate), "") if len(self.letters) > 1 else ""
         return Cell(
