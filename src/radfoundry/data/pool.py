@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 
 TaskType = TypeVar("TaskType")
 ResultType = TypeVar("ResultType")
+LOCAL = "local"
 WAITING_PER_WORKER = 3  # tasks handed over ahead of need; more would only hold memory
 
 
@@ -27,22 +28,36 @@ class Answer(Generic[TaskType, ResultType]):
     error: BaseException | None = None
 
 
-def worker_count(asked: int) -> int:
-    """The number of processes to use; 0 asks for one per processor core that this process may use."""
+def worker_count(asked: int, *, engine: str = LOCAL) -> int:
+    """The number of processes to use; 0 asks for one per processor core that this process may use.
+
+    A cluster (`ray`) counts its own cores: 0 stays 0. Refuses an engine whose library is not installed.
+    """
+    if engine != LOCAL:
+        from radfoundry.data import ray_engine
+
+        ray_engine.check()
+        return asked
     if asked > 0:
         return asked
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def each(
-    function: Callable[[TaskType], ResultType], tasks: Iterable[TaskType], *, workers: int
+    function: Callable[[TaskType], ResultType], tasks: Iterable[TaskType], *, workers: int, engine: str = LOCAL
 ) -> Iterator[Answer[TaskType, ResultType]]:
     """Run a function over tasks and give the answers as they come, in any order; tasks are drawn lazily.
 
     With one worker everything runs in this process, in order. When a worker process dies, the tasks it and
     its neighbours had in hand are tried again one at a time, so that only the guilty one is answered with
-    an error. Worker processes end by themselves when this process is killed.
+    an error. Worker processes end by themselves when this process is killed. With the engine `ray` the tasks go to
+    a cluster (`data.ray_engine`); answers are the same.
     """
+    if engine != LOCAL:
+        from radfoundry.data import ray_engine
+
+        yield from (Answer(*item) for item in ray_engine.answers(function, tasks, workers=workers))
+        return
     if workers <= 1:
         with ThreadPoolExecutor(1) as here:
             yield from (_answer(task, here.submit(function, task)) for task in tasks)

@@ -33,7 +33,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         raise InputError("a trial alone needs no cohort", where="cohort", remedy="give a cohort folder")
     cohort = None if config.cohort == SIMULATED else cohorts.open_cohort(config.cohort)
     action = importlib.import_module(ACTIONS[config.what])
-    settings = config.model_dump(exclude={"to", "workers"})
+    settings = config.model_dump(exclude={"to", "workers", "engine"})
     with runs.writing("curate", settings, to=config.to) as writer:
         if cohort is not None:
             writer.inputs["cohort"] = cohort.fingerprint

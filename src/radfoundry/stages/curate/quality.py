@@ -19,7 +19,8 @@ MEASURES_VERSION = 2  # what was measured by an earlier one is measured again
 def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progress | None) -> list[Block]:
     """Measure and judge every series: quality.csv, corrections.csv, thumbnails and the blocks of the page."""
     scores = {} if config.score is None else learned(cohort, config.score, config.purpose, progress=progress)
-    return _quality(cohort, measured(cohort, workers=config.workers, progress=progress), scores, writer)
+    found = measured(cohort, workers=config.workers, engine=config.engine, progress=progress)
+    return _quality(cohort, found, scores, writer)
 
 
 def learned(
@@ -54,7 +55,9 @@ def learned(
     return found
 
 
-def measured(cohort: Cohort, *, workers: int, progress: Progress | None = None) -> dict[str, dict[str, Estimate]]:
+def measured(
+    cohort: Cohort, *, workers: int, engine: str = "local", progress: Progress | None = None
+) -> dict[str, dict[str, Estimate]]:
     """The quality measures of every series by key; what was measured before, in the same state, is kept."""
     from radfoundry.data.pool import each, worker_count
 
@@ -68,7 +71,8 @@ def measured(cohort: Cohort, *, workers: int, progress: Progress | None = None) 
         else:
             found[series.key] = known
     kept.mkdir(exist_ok=True)
-    for answer in each(measure_series, missing, workers=min(worker_count(workers), max(len(missing), 1))):
+    workers = min(worker_count(workers, engine=engine), max(len(missing), 1))
+    for answer in each(measure_series, missing, workers=workers, engine=engine):
         series = answer.task
         result = answer.result if answer.result is not None else {}
         if answer.error is not None and not isinstance(answer.error, ValueError):

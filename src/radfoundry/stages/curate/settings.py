@@ -56,6 +56,9 @@ class Config(Settings):
         default=0.999, gt=0, le=1, description="duplicates: features at least this alike are one image"
     )
     workers: int = Field(default=0, ge=0, description="quality, types: processes; 0 is one per core")
+    engine: Literal["local", "ray"] = Field(
+        default="local", description="quality, types: processes of this machine, or a ray cluster (extra scale)"
+    )
     header: bool = Field(default=True, description="types: look at the header")
     pixels: bool = Field(default=True, description="types: look at the pixels")
     names: bool = Field(default=False, description="types: let the series description confirm or raise doubt")

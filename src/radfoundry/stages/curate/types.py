@@ -91,7 +91,8 @@ def types_of(cohort: Cohort, config: Config, *, progress: Progress | None = None
         else:
             found[series.key] = known
     kept.mkdir(parents=True, exist_ok=True)
-    for answer in each(typing, missing, workers=min(worker_count(config.workers), max(len(missing), 1))):
+    workers = min(worker_count(config.workers, engine=config.engine), max(len(missing), 1))
+    for answer in each(typing, missing, workers=workers, engine=config.engine):
         if answer.error is not None:
             raise answer.error
         result = answer.result or []
