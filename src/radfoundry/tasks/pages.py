@@ -81,7 +81,9 @@ def label(name: str) -> str:
     }
     owner, slash, metric = name.partition("/")
     if slash:
-        return f"{owner.replace('-minus-', ' ahead of ')}: {known.get(metric, metric.replace('-', ' '))}"
+        # Of an error, less is better: the difference is turned round, so that positive speaks for the first.
+        between = " ahead of " if metric in ("mae", "rmse", "brier", "grades-off") else " minus "
+        return f"{owner.replace('-minus-', between)}: {known.get(metric, metric.replace('-', ' '))}"
     return known.get(name, name.replace("-", " "))
 
 
