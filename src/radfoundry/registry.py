@@ -58,6 +58,14 @@ TASKS = {
     "retrieve": "radfoundry.tasks.retrieval:build",
     "zero-shot": "radfoundry.tasks.zero_shot:build",
     "point": "radfoundry.tasks.pointing:build",
+    "segment": "radfoundry.tasks.segment:build",
+}
+FUSIONS = {
+    "average": "radfoundry.tasks.fusion:average",
+    "early": "radfoundry.tasks.fusion:early",
+    "late": "radfoundry.tasks.fusion:late",
+    "attention": "radfoundry.tasks.fusion:attention",
+    "experts": "radfoundry.tasks.fusion:experts",
 }
 INTENSITY_RULES = {
     "none": "radfoundry.data.intensity:unchanged",
@@ -132,6 +140,7 @@ STAGES = {
 TABLES: Mapping[str, Mapping[str, str]] = {
     "encoders": ENCODERS,
     "heads": HEADS,
+    "fusions": FUSIONS,
     "tasks": TASKS,
     "intensity-rules": INTENSITY_RULES,
     "cohorts": COHORTS,

@@ -11,7 +11,9 @@ __all__ = ["DENSE", "PATIENTS", "RUNGS", "Config", "Progress", "run"]
 
 PATIENTS = "radfoundry.stages.adapt.patients"
 # Questions whose answer is not one value per patient, by the name of the task: a module with run(config, progress=).
-DENSE: dict[str, str] = {}
+DENSE: dict[str, str] = {
+    "segment": "radfoundry.stages.adapt.segment",
+}
 
 
 def run(config: Config, *, progress: Progress | None = None) -> Run:

@@ -11,7 +11,9 @@ __all__ = ["DENSE", "PATIENTS", "Config", "Progress", "run"]
 
 PATIENTS = "radfoundry.stages.predict.patients"
 # Predictors whose answer is not one value per patient, by the kind of their task: a module with run(config, progress=).
-DENSE: dict[str, str] = {}
+DENSE: dict[str, str] = {
+    "segmentation": "radfoundry.stages.predict.segment",
+}
 
 
 def run(config: Config, *, progress: Progress | None = None) -> Run:

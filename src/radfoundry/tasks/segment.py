@@ -1,0 +1,236 @@
+"""The question `segment`: which voxels belong to which structure? Images, masks, a plan and a held-out part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from radfoundry.data import masks, masks_plan
+from radfoundry.data.masks import Labels, Pair
+from radfoundry.data.masks_plan import SegmentPlan
+from radfoundry.data.prepare import prepare
+from radfoundry.nets.decoders import Sizes
+from radfoundry.nets.unet_inference import labels_on
+from radfoundry.records import Cohort, InputError, Task
+from radfoundry.volume import Volume
+
+KIND = "segmentation"
+METRICS = ("dice", "hd95_mm", "surface_dice")
+SEVERAL = ("refuse", "majority", "staple", "first")
+
+
+@dataclass(frozen=True)
+class Segment(Task):
+    """The question with what decides the plan."""
+
+    labels: Mapping[str, int | Sequence[int]] = field(default_factory=dict)
+    spacing_mm: tuple[float, ...] | None = None
+    voxels: int = masks_plan.VOXELS
+    width: int = masks_plan.FIRST_WIDTH
+    fold: bool = True
+    mirror: bool = False
+    several: str = "refuse"
+    tolerance_mm: float = 1.0
+
+
+def build(
+    *,
+    labels: Mapping[str, int | list[int]] | None = None,
+    spacing_mm: list[float] | None = None,
+    plan: Mapping[str, int | bool] | None = None,
+    several: str = "refuse",
+    tolerance_mm: float = 1.0,
+    mirror: bool = False,
+) -> Segment:
+    """Where are the structures that somebody outlined? (series of modality SEG on the grid of an image).
+
+    `labels` names the values that count, for example `{liver: 1, kidneys: [2, 3]}`; by default every value is one.
+    `spacing_mm` overrides the plan's voxel size; `plan` its `voxels` (of a patch), `width` (channels of the first
+    level) and `fold`. `several` says what to do where an image has several masks: refuse, majority, staple or first.
+    `tolerance_mm` is that of the surface Dice. `mirror` exchanges left and right at random while learning.
+    """
+    chosen = dict(plan or {})
+    unknown = sorted(set(chosen) - {"voxels", "width", "fold"})
+    if unknown:
+        raise InputError(f"unknown key {unknown[0]!r}", where="task.plan", remedy="known: voxels, width, fold")
+    if several not in SEVERAL:
+        raise InputError(f"several={several!r}", where="task", remedy=f"use one of {', '.join(SEVERAL)}")
+    if not np.isfinite(tolerance_mm) or tolerance_mm < 0:
+        raise InputError(f"tolerance_mm={tolerance_mm}", where="task", remedy="give a length of 0 mm or more")
+    if spacing_mm is not None and (len(spacing_mm) != 3 or min(spacing_mm) <= 0):
+        raise InputError(f"spacing_mm={spacing_mm}", where="task", remedy="give three positive lengths")
+    voxels, width = int(chosen.get("voxels", masks_plan.VOXELS)), int(chosen.get("width", masks_plan.FIRST_WIDTH))
+    if voxels < 512 or width < 4:
+        raise InputError(f"voxels={voxels} width={width}", where="task.plan", remedy="voxels from 512, width from 4")
+    masks.labels_named(labels) if labels else None
+    return Segment(
+        "segment",
+        "mask",
+        KIND,
+        unit="image",
+        metrics=METRICS,
+        about="Which voxels belong to which structure?",
+        labels=dict(labels or {}),
+        spacing_mm=None if spacing_mm is None else tuple(spacing_mm),
+        voxels=voxels,
+        width=width,
+        fold=bool(chosen.get("fold", True)),
+        mirror=mirror,
+        several=several,
+        tolerance_mm=float(tolerance_mm),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The pairs that teach and those that are tested, with the labels that count."""
+
+    train: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+    labels: Labels
+    how: str
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Which images teach and which are tested: header facts, and a named split or one of `folds` parts held out."""
+
+    train_on: Mapping[str, Any] = field(default_factory=dict)
+    test_on: Mapping[str, Any] | None = None
+    split: str | None = None
+    folds: int = 5
+    seed: int = 0
+
+
+def parts(cohort: Cohort, task: Segment, sides: Sides) -> Parts:
+    """Who teaches and who is tested, by patient: a named split, or one fold of `folds` held out.
+
+    Refuses a part without masks, and fewer than two patients on either side.
+    """
+    taught = masks.pairs(cohort, wanted=sides.train_on)
+    tested = taught if sides.test_on is None else masks.pairs(cohort, wanted=sides.test_on)
+    train, test, how = _divided(cohort, taught, tested, sides)
+    for side, chosen in (("train", train), ("test", test)):
+        if len({pair.patient for pair in chosen}) < 2:
+            raise InputError(
+                f"{len({pair.patient for pair in chosen})} patients with masks to {side} on",
+                where=f"split {sides.split}" if sides.split else f"{sides.folds} folds",
+                remedy="at least two on either side; give more masks or another split",
+                finding="few-patients",
+            )
+    chosen = [_one_mask(pair, task.several) for pair in train]
+    held = [_one_mask(pair, task.several) for pair in test]
+    named = masks.labels_named(task.labels) if task.labels else masks.labels_found([p.masks[0] for p in chosen])
+    return Parts(tuple(chosen), tuple(held), named, how)
+
+
+def _divided(
+    cohort: Cohort, taught: Sequence[Pair], tested: Sequence[Pair], sides: Sides
+) -> tuple[list[Pair], list[Pair], str]:
+    split, folds = sides.split, sides.folds
+    if split is not None:
+        inside = {name: {case.key for case in cohort.part(split, name).cases} for name in ("train", "test")}
+        train = [pair for pair in taught if pair.case in inside["train"]]
+        test = [pair for pair in tested if pair.case in inside["test"]]
+        shared = {pair.patient for pair in train} & {pair.patient for pair in test}
+        if shared:
+            raise InputError(f"patient {min(shared)} is on both sides", where=f"split {split}", finding="leak")
+        return train, test, f"split {split}"
+    names = sorted({pair.patient for pair in (*taught, *tested)})
+    order = np.random.default_rng(sides.seed).permutation(len(names))
+    held = {names[index] for index in order[: max(1, round(len(names) / folds))]}
+    train = [pair for pair in taught if pair.patient not in held]
+    return train, [pair for pair in tested if pair.patient in held], f"one of {folds} parts of the patients held out"
+
+
+def _one_mask(pair: Pair, several: str) -> Pair:
+    if len(pair.masks) == 1 or several in ("majority", "staple"):
+        return pair
+    if several == "first":
+        return replace(pair, masks=pair.masks[:1])
+    raise InputError(
+        f"{len(pair.masks)} masks lie on image {pair.image.key}",
+        where=f"mask {pair.masks[1].key}",
+        remedy="say what to do with task.several=majority, staple or first",
+        finding="several-masks",
+    )
+
+
+def planned(found: Parts, task: Segment, *, seed: int) -> SegmentPlan:
+    """The plan of the training part."""
+    seen = masks_plan.fingerprint(found.train, found.labels, rng=np.random.default_rng(seed))
+    return masks_plan.plan(
+        seen, found.labels, spacing_mm=task.spacing_mm, voxels=task.voxels, fold=task.fold, width=task.width
+    )
+
+
+def sizes_of(plan: SegmentPlan) -> Sizes:
+    """What the networks need to know of a plan."""
+    return Sizes(plan.classes, plan.widths, plan.strides, plan.fold)
+
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """An image made ready: grey values (1, I, J, K) on the plan's grid, its classes there, and where it came from."""
+
+    array: np.ndarray
+    classes: np.ndarray | None
+    grid: Volume
+    source: Volume
+
+
+def ready(volume: Volume, plan: SegmentPlan, classes: np.ndarray | None = None) -> Ready:
+    """Bring an image, and its classes if known, to the plan's grid; colours and time points are averaged."""
+    mean = volume.with_array(volume.array.mean(axis=0, keepdims=True).astype(np.float32))
+    prepared = prepare(mean, plan.preparation)
+    drawn = None if classes is None else masks.resampled(classes, volume, prepared.geometry, len(plan.labels))
+    return Ready(np.ascontiguousarray(prepared.array, np.float32), drawn, prepared, volume)
+
+
+def classes_of(pair: Pair, labels: Labels, several: str = "refuse") -> np.ndarray:
+    """The true classes of a pair on the image's own grid; of several masks their fusion."""
+    drawn = [masks.classes_of(mask, labels) for mask in pair.masks]
+    if len(drawn) == 1:
+        return drawn[0]
+    from radfoundry.tasks.annotators import fused
+
+    return fused(np.stack(drawn), len(labels), by=several)
+
+
+def on_source(scores: Any, made: Ready) -> np.ndarray:
+    """Labels of the highest score on the grid of the image as it was given, whatever its direction."""
+    source, grid = made.source, made.grid
+    step = np.linalg.solve(grid.affine, source.affine)
+    order = np.abs(step[:3, :3]).argmax(axis=0)  # for each axis of the source the one of the plan's grid
+    places: list[np.ndarray] = [np.zeros(1)] * 3
+    for axis, along in enumerate(order):
+        places[along] = step[along, 3] + step[along, axis] * np.arange(source.shape[axis])
+    flips = [step[along, axis] < 0 for axis, along in enumerate(order)]
+    rising = [np.sort(axis) for axis in places]
+    found = labels_on(scores, rising).transpose(order)
+    for axis, flipped in enumerate(flips):
+        if flipped:
+            found = np.flip(found, axis)
+    return np.ascontiguousarray(found)
+
+
+def dealt(made: Sequence[Ready], patients: Sequence[str], *, rng: np.random.Generator) -> list[Ready]:
+    """The same images with the masks of other patients, stretched to fit: what a negative control learns from."""
+    owners = sorted(set(patients))
+    shift = int(rng.integers(1, len(owners))) if len(owners) > 1 else 0
+    other = {owner: owners[(place + shift) % len(owners)] for place, owner in enumerate(owners)}
+    first = {patient: index for index, patient in reversed(list(enumerate(patients)))}
+    result = []
+    for item, patient in zip(made, patients, strict=True):
+        source = made[first[other[patient]]].classes
+        if source is None or item.classes is None:
+            raise InputError("no masks to deal out", where="permute_labels")
+        spots = [
+            np.minimum((np.arange(n) + 0.5) * have / n, have - 1).astype(int)
+            for n, have in zip(item.classes.shape, source.shape, strict=True)
+        ]
+        result.append(replace(item, classes=np.ascontiguousarray(source[np.ix_(*spots)])))
+    return result
