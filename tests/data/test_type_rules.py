@@ -54,6 +54,42 @@ def test_a_soft_rule_keeps_out_of_a_confident_classifiers_way_and_is_told():
     assert found.type == "DWI" and any("would speak for T2" in reason for reason in found.reasons)
 
 
+# What kind of echo it was follows where no scanning sequence is stated: Philips's image types (its conformance
+# statements), and physics (no spin echo is repeated after 57 ms or excited with 9 degrees).
+KINDS = {
+    "Philips field echo": ({"image_type": ("ORIGINAL", "PRIMARY", "M", "FFE", "M", "FFE")}, "GR"),
+    "Philips spin echo": ({"image_type": ("ORIGINAL", "PRIMARY", "M", "SE"), "manufacturer": "Philips"}, "SE"),
+    "short repetition": ({"repetition_time_ms": 57.0, "echo_time_ms": 2.0, "flip_angle_deg": 9.0}, "GR"),
+    "prepared": ({"repetition_time_ms": 2300.0, "echo_time_ms": 3.0, "flip_angle_deg": 9.0}, "GR"),
+    "long echo": ({"repetition_time_ms": 3200.0, "echo_time_ms": 409.0, "flip_angle_deg": 90.0}, "SE"),
+    "spin echo or echo planar": ({"repetition_time_ms": 3000.0, "echo_time_ms": 80.0, "flip_angle_deg": 90.0}, None),
+    "stated otherwise": ({"repetition_time_ms": 57.0, "echo_time_ms": 2.0, "scanning_sequence": ("SE",)}, "SE"),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_kind_of_echo_follows_where_it_is_not_stated(name):
+    said, kind = KINDS[name]
+    acquisition = Acquisition(modality="MR", **said)
+    facts = facts_of(acquisition, read_header(acquisition))
+    assert facts.texts.get("scanning_sequence") == kind
+    assert bool(facts.derived) == (kind is not None and "scanning_sequence" not in said)
+
+
+def test_what_a_derived_kind_cannot_tell_goes_to_a_person():
+    timing = {"repetition_time_ms": 5000.0, "echo_time_ms": 395.0, "flip_angle_deg": 120.0}
+    assert ruled(timing, chosen="T2", confidence=0.97).type == REVIEW  # FLAIR or T2, no inversion time stated
+    assert ruled(timing | {"repetition_time_ms": 3200.0}, chosen="T2", confidence=0.97).type == "T2"
+    philips = {"manufacturer": "Philips", "image_type": ("ORIGINAL", "PRIMARY", "M", "SE"), "echo_time_ms": 70.0}
+    assert (
+        ruled(philips | {"repetition_time_ms": 2700.0, "flip_angle_deg": 90.0}, chosen="T2", confidence=0.97).type
+        == REVIEW
+    )
+    prepared = {"repetition_time_ms": 2300.0, "echo_time_ms": 3.0, "flip_angle_deg": 9.0}
+    found = ruled(prepared)
+    assert found.type == "T1" and "gradient echo by its angle" in found.reasons[-1]
+
+
 def test_without_a_rule_the_limit_decides():
     said = {"scanning_sequence": ("GR",), "acquisition_type": "3D"}
     assert ruled(said, chosen="SWI", confidence=0.89).type == REVIEW
@@ -76,7 +112,7 @@ def test_a_label_map_and_ct_without_a_header_are_seen():
 
 def test_every_rule_can_be_met_by_what_the_tags_hold():
     known = tags()
-    numbers = {*known.numbers, "distinct_values", "lowest_value", "highest_value"}
+    numbers = {*known.numbers, "distinct_values", "lowest_value", "highest_value", "kind_derived"}
     texts = {source for source, _ in known.words.values()}
     for rule in rules():
         assert rule.type in SEQUENCES and rule.strength in STRENGTHS

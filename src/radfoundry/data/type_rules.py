@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,14 @@ class Rule:
 
 @dataclass(frozen=True)
 class Facts:
-    """What rules may look at: texts of the header by field, numbers by tag and facts of the pixels by name."""
+    """What rules may look at: texts of the header by field, numbers by tag and facts of the pixels by name.
+
+    `derived` says from what the kind of echo follows where no scanning sequence is stated.
+    """
 
     texts: Mapping[str, str]
     numbers: Mapping[str, float]
+    derived: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,18 @@ def facts_of(acquisition: Acquisition, header: Header, *, pixels: Mapping[str, f
     numbers = {
         name: float(value) for name, value in zip(known.numbers, header.numbers, strict=True) if np.isfinite(value)
     }
-    return Facts({key: text for key, text in texts.items() if text}, {**numbers, **(pixels or {})})
+    return _with_kind(Facts({key: text for key, text in texts.items() if text}, {**numbers, **(pixels or {})}))
+
+
+def _with_kind(facts: Facts) -> Facts:
+    """The same facts with the kind of echo, where it is not stated and physics or the image type leaves no doubt."""
+    if {"scanning_sequence", "sequence_name", "acquisition_contrast"} & facts.texts.keys():
+        return facts
+    for name, kind, rule in _kinds():
+        if holds(rule, facts, chosen=""):
+            texts = {**facts.texts, "scanning_sequence": kind}
+            return Facts(texts, {**facts.numbers, "kind_derived": 1.0}, _filled(rule.says, facts.numbers) or name)
+    return facts
 
 
 def holds(rule: Rule, facts: Facts, *, chosen: str) -> bool:
@@ -163,9 +178,16 @@ def apply_rules(
 
     `chosen` is what the classifier holds likeliest, with its calibrated `confidence`; below `limit` it does not decide.
     """
+    found = _ruled(
+        facts, chosen=chosen, confidence=confidence, limit=limit, listed=rules() if listed is None else listed
+    )
+    return replace(found, reasons=(*found.reasons, facts.derived)) if facts.derived else found
+
+
+def _ruled(facts: Facts, *, chosen: str, confidence: float, limit: float, listed: Sequence[Rule]) -> Ruling:
     spoken, reasons = [], []
     detail = ""
-    for rule in rules() if listed is None else listed:
+    for rule in listed:
         if not holds(rule, facts, chosen=chosen):
             continue
         said = _filled(rule.says, facts.numbers)
@@ -197,6 +219,17 @@ def apply_rules(
 
 def _filled(text: str, numbers: Mapping[str, float]) -> str:
     return re.sub(r"\{(\w+)\}", lambda found: f"{numbers.get(found[1], float('nan')):g}", text)
+
+
+@functools.cache
+def _kinds() -> tuple[tuple[str, str, Rule], ...]:
+    """What kind of echo follows from what, in order: name, words of the scanning sequence, conditions."""
+    listed = yaml.safe_load(FILE.read_text(encoding="utf-8"))["kinds"]
+    as_rules = ({**item, "type": "other", "strength": "soft"} for item in listed)
+    return tuple(
+        (item["name"], item["kind"], _rule({key: value for key, value in item.items() if key != "kind"}, FILE))
+        for item in as_rules
+    )
 
 
 @functools.cache

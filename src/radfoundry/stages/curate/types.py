@@ -19,7 +19,7 @@ from radfoundry.stages.curate.tables import MOST_PICTURES, exact, picture, write
 if TYPE_CHECKING:
     from radfoundry.nets.series_typing import Typed
 
-REVISION = 3
+REVISION = 4
 UNREADABLE = "its pixels cannot be read"
 
 
