@@ -71,9 +71,16 @@ def _baseline(about: Mapping[str, Any], arrays: dict[str, np.ndarray], encoder: 
     return baselines.restore(about, arrays, encoder)
 
 
+def _fused(about: Mapping[str, Any], arrays: dict[str, np.ndarray], encoder: Any) -> Fitted:
+    from radfoundry.tasks import fusion
+
+    return fusion.restore(about, arrays, encoder)
+
+
 RESTORED: dict[str, Callable[[Mapping[str, Any], dict[str, np.ndarray], Any], Fitted]] = {
     "frozen": _pooled,
     "tuned": _tuned,
     "trivial": _baseline,
     "radiomics": _baseline,
+    "fused": _fused,
 }

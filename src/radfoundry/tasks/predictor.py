@@ -55,13 +55,15 @@ class Predictor:
 class Said:
     """Answers about new cases: raw scores (target is a dummy), finished answers, and what was refused and why.
 
-    `series` counts the images behind each case's answer; `refused` lists (series key, case key, reason).
+    `series` counts the images behind each case's answer; `refused` lists (series key, case key, reason); `missing`
+    says of each case which kinds of image it lacks, where the model reads several (else it is empty).
     """
 
     predictions: Predictions
     answers: finishing.Answers
     series: tuple[int, ...]
     refused: tuple[tuple[str, str, str], ...]
+    missing: tuple[str, ...] = ()
 
 
 def write(predictor: Predictor, folder: Path, *, component: Component, pack: bool = True) -> None:
@@ -179,11 +181,17 @@ def predict(
         site=np.array([item.site or "unknown" for item in series]),
         row=np.arange(len(series)),
         series=np.array([item.key for item in series]),
-        views=Views(series, predictor.encoder, kept.path),
+        views=Views(series, predictor.encoder, kept.path, cases={case.key: case for case in kept.cases}),
     )
     predictions = by_case([(rows, predictor.fitted.predict(rows))])
     counts = tuple(int((rows.case == case).sum()) for case in predictions.case)
-    return Said(predictions, finishing.finish(predictions.score, predictor.finish), counts, tuple(refused))
+    answers = finishing.finish(predictions.score, predictor.finish)
+    return Said(predictions, answers, counts, tuple(refused), _missing(predictor.fitted, rows))
+
+
+def _missing(fitted: Any, rows: Examples) -> tuple[str, ...]:
+    """What each case lacks, in order of the case's name, of a model that reads several kinds of image."""
+    return tuple(fitted.exams(rows).missing()) if hasattr(fitted, "exams") else ()
 
 
 def acceptable(predictor: Predictor, cohort: Cohort) -> tuple[Cohort, list[tuple[str, str, str]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from radfoundry.nets import embedding
-from radfoundry.records import InputError, Series
+from radfoundry.records import Case, InputError, Series
 
 MOST_BYTES = 1 << 29  # prepared images kept in memory; beyond it they are read again
 MOST_PLACES = {2: 14, 3: 6}  # per axis; a head looks at where, not at every voxel
@@ -19,7 +19,10 @@ MOST_PLACES = {2: 14, 3: 6}  # per axis; a head looks at where, not at every vox
 
 @dataclass(eq=False)
 class Views:
-    """Images of a table's series, read when they are asked for; places are kept, because they are small."""
+    """Images of a table's series, read when they are asked for; places are kept, because they are small.
+
+    `cases` are the exams by their key, where somebody asks for what is known of the patient.
+    """
 
     series: tuple[Series, ...]
     encoder: Any
@@ -27,6 +30,7 @@ class Views:
     kept: dict[int, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     pixels: dict[int, np.ndarray] = field(default_factory=dict)
     room: int = MOST_BYTES
+    cases: Mapping[str, Case] = field(default_factory=dict)
 
     def images(self, rows: Sequence[int] | np.ndarray) -> torch.Tensor:
         """(rows, channels, I, J, K) prepared as the encoder's spec says."""

@@ -26,6 +26,7 @@ class _Asked:
     found: Any
     learner: str
     climb: Any = None
+    beside: Any = None
 
 
 def run(config: Config, *, progress: Progress | None = None) -> Run:
@@ -52,10 +53,13 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     suspicion = leaks.suspicion(cohort, table, task=task, truth=truth, design=_design(config))
     with runs.writing("adapt", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
         writer.inputs.update(cohort=cohort.fingerprint, encoder=table.fingerprint, preparation=table.plan)
-        writer.metrics.update({**metrics, **plain})
-        writer.notes += [*found.notes, *suspicion]
+        writer.metrics.update(_called(config, {**metrics, **plain}))
+        writer.notes += [*found.notes, *suspicion, *(asked.beside.notes if asked.beside else ())]
         probe.write_predictions(found.predictions, writer.folder / "predictions.parquet", answers=found.answers)
-        own = measure.measure(found.predictions, task, seed=config.seed) if asked.climb else {**metrics, **plain}
+        own = {**metrics, **plain}
+        if asked.climb or asked.beside:
+            own = measure.measure(found.predictions, task, seed=config.seed)
+        _write_contributions(asked, writer.folder)
         _write_predictor(config, asked, own, writer.folder)
         blocks = _blocks(config, asked, metrics, plain)
         blocks.append(pages.feature_map(table, truth, title=f"Features of {table.encoder}", seed=config.seed))
@@ -74,7 +78,16 @@ def _answerable(config: Config) -> Task:
     upper = config.ladder or config.rung != "frozen"
     if upper and (task.unit in visits.PAIRED or task.kind == "similar"):
         raise InputError(f"{task.name} is answered from frozen features", remedy="use rung=frozen without ladder")
+    if _fuses(config) and (upper or task.kind == "similar"):
+        raise InputError(f"fuse={config.fuse.name} reads frozen features", remedy="use rung=frozen without ladder")
+    if config.covariates and not (_fuses(config) or config.ladder):
+        raise InputError("covariates stand beside images", remedy="use fuse=early, late, attention or experts")
     return task
+
+
+def _fuses(config: Config) -> bool:
+    """Whether the images of an exam are fused, and not simply answered one by one."""
+    return config.fuse.name != "average" or bool(config.fuse.options)
 
 
 def _search(config: Config, cohort: Cohort, task: Task, truth: Mapping[str, Any], table: Any) -> Run:
@@ -113,19 +126,36 @@ def _fit(
     from radfoundry.tasks.views import Views
 
     encoder, table, classes = parts
-    views = Views(table.series, encoder, cohort.path)
+    views = Views(table.series, encoder, cohort.path, cases={case.key: case for case in cohort.cases})
     if config.ladder:
         how = _tuning(config, "head")
         steps = ladder.candidates(cohort, views, task, tuning=how, rungs=config.rungs, covariates=config.covariates)
         asked = ladder.Asked(cohort, table, views, task, truth)
         climbed = ladder.climb(asked, steps, design=_design(config), progress=progress)
         return _Asked(cohort, task, classes, encoder, table, climbed.choice, climbed.name, climbed)
+    if _fuses(config):
+        return _fuse(config, cohort, task, truth, (encoder, table, classes), views)
     if config.rung == "frozen":
         learner: Any = heads.named(config.head, task.kind)
     else:
         learner = tuning.Tuned(_tuning(config, _step_of(config)), views)
     found = probe.probe(cohort, table, task=task, truth=truth, head=learner, design=_design(config))
     return _Asked(cohort, task, classes, encoder, table, found, learner.name)
+
+
+def _fuse(
+    config: Config, cohort: Cohort, task: Task, truth: Mapping[str, Any], parts: tuple[Any, Any, Any], views: Any
+) -> _Asked:
+    """Answers from all images of an exam together, and what stands beside them."""
+    from radfoundry.tasks import covariates, fusion, fusion_beside, heads
+
+    encoder, table, classes = parts
+    asked = [case for case in cohort.cases if case.key in truth]
+    covariates.check(config.covariates, asked, target=task.target)
+    head = heads.named(config.head, task.kind)
+    learner = fusion.Fused(fusion.named(config.fuse, seed=config.seed), head, views, tuple(config.covariates))
+    found, beside = fusion_beside.ask(cohort, table, learner, task=task, truth=truth, design=_design(config))
+    return _Asked(cohort, task, classes, encoder, table, found, learner.name, beside=beside)
 
 
 def _step_of(config: Config) -> str:
@@ -165,7 +195,30 @@ def _numbers(config: Config, asked: _Asked) -> tuple[dict[str, Estimate], dict[s
         metrics, gaps = ladder_pages.numbers(asked.climb, task, seed=config.seed)
         return {**metrics, **gaps}, plain
     metrics = measure.measure(predictions, task, seed=config.seed)
+    if asked.beside is not None:
+        from radfoundry.tasks import contributions, fusion_beside
+
+        metrics |= fusion_beside.numbers(asked.beside, task, seed=config.seed)
+        metrics |= contributions.sizes(asked.beside.added) if asked.beside.added else {}
     return metrics | measure.finished(predictions, asked.found.answers, task, seed=config.seed), plain
+
+
+def _called(config: Config, numbers: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """The numbers by their name, with the word behind it that a setting asks for."""
+    return {f"{name}-{config.called}" if config.called else name: value for name, value in numbers.items()}
+
+
+def _write_contributions(asked: _Asked, folder: Path) -> None:
+    """What each image of each exam added, as a table for people and with every bit."""
+    if asked.beside is None or asked.beside.added is None:
+        return
+    import pandas as pd
+
+    from radfoundry.tasks import contributions
+
+    table = pd.DataFrame(contributions.table(asked.beside.added))
+    with runs.atomic(folder / f"{contributions.NAME}.csv") as partial:
+        table.to_csv(partial, index=False, float_format="%.6g")
 
 
 def _write_predictor(config: Config, asked: _Asked, numbers: Mapping[str, Estimate], folder: Path) -> None:
@@ -188,7 +241,12 @@ def _write_predictor(config: Config, asked: _Asked, numbers: Mapping[str, Estima
         "control": "the answers were dealt to other patients on purpose" if config.permute_labels else "",
         "versions": runs.versions(),
     }
-    limits = accepts.learned_from(taught, spec=asked.encoder.spec, wanted=config.train_on)
+    wanted = {**config.train_on}
+    if asked.beside is not None:
+        from radfoundry.tasks import slots
+
+        wanted |= dict.fromkeys(slots.facts_of(found.fitted.by), "")
+    limits = accepts.learned_from(taught, spec=asked.encoder.spec, wanted=wanted)
     model = predictor.Predictor(
         asked.task, asked.classes, asked.encoder, found.fitted, found.finish, limits, runs.plain(about)
     )
@@ -218,15 +276,24 @@ def _blocks(
             "The interval says how much this number could move with other patients of the same kind.",
         ],
     }
+    fused = []
+    if asked.beside is not None:
+        from radfoundry.tasks import fusion_pages
+
+        summary, metrics, fused = fusion_pages.blocks(asked.beside, summary, metrics)
     return [
         _controlled(summary, config),
         people,
+        *fused,
         pages.numbers("Results", {**metrics, **plain}, note=task.about),
         *pages.curves({asked.table.encoder: found.predictions}, task),
     ]
 
 
 def _what(asked: _Asked, config: Config) -> str:
+    if asked.beside is not None:
+        images = ", ".join(asked.found.fitted.slots)
+        return f"{asked.learner.capitalize()} of {images} on frozen features of {asked.table.encoder}"
     if config.rung == "frozen":
         return f"A {asked.learner} head on frozen features of {asked.table.encoder}"
     return f"{asked.table.encoder}, rung {config.rung} ({asked.learner}),"

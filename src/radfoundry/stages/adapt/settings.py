@@ -26,9 +26,17 @@ class Config(Settings):
         default=None,
         description="radfoundry list heads; for rung=adapter lora or mona, for rung=full partial, full or scratch",
     )
+    fuse: Component = Field(
+        default=Component(name="average"),
+        description="how several images of an exam give one answer (radfoundry list fusions); fuse.by=sequence, plane, "
+        "view or laterality tells them apart",
+    )
     ladder: bool = Field(default=False, description="try every rung and the baselines, choose on inner folds")
     rungs: list[str] = Field(default=list(RUNGS), description="rungs that the ladder tries")
-    covariates: list[str] = Field(default=[], description="labels that the ladder's header baseline may use as well")
+    covariates: list[str] = Field(
+        default=[],
+        description="age_years, sex or labels that fusion uses beside images, and the ladder's header baseline as well",
+    )
     tune: dict[str, float | int | bool] = Field(
         default={}, description="steps, batch, rate, size, balanced, weighted, focal, mixup, inner_folds of upper rungs"
     )
@@ -44,6 +52,7 @@ class Config(Settings):
     )
     intended_use: str = Field(default="", description="one sentence for the predictor's card")
     pack: bool = Field(default=True, description="copy an encoder that came from a file into the predictor")
+    called: str = Field(default="", description="a word behind every measure's name, to tell steps of a recipe apart")
     permute_labels: bool = Field(default=False, description="deal the answers out to other patients (negative control)")
     seed: int = Field(default=0, ge=0, description="seed of folds, bootstrap and permutation")
     to: str | None = Field(default=None, description="run folder to write")

@@ -75,7 +75,8 @@ def _rows(said: Any, names: Mapping[str, str], classes: tuple[str, ...]) -> list
         for name, column in columns.items():
             value = column[index]
             row[_titled(name, classes)] = _called(value, classes) if name == "called" else float(value)
-        rows.append({**row, "images": said.series[index]})
+        row["images"] = said.series[index]
+        rows.append(row | ({"missing": said.missing[index]} if said.missing else {}))
     return sorted(rows, key=lambda row: row["case"])
 
 
