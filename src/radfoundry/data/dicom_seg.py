@@ -139,7 +139,7 @@ def write_segmentation(
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as partial:
         made.save_as(partial)
-    again = read_segmentation(path, volume, source)
+    again = read_segmentation(path, volume, source, labels)
     if not np.array_equal(again, classes):
         path.unlink()
         raise InputError("it did not read back as it was written", where=path.name, finding="dicom-seg")
@@ -214,7 +214,7 @@ def read_segmentation(path: Path, volume: Volume, source: Sequence[Slice], label
     names = {int(item.SegmentNumber): str(item.SegmentLabel) for item in read.SegmentSequence}
     numbers = {number: number for number in names}
     if labels is not None:
-        order = list(labels)
+        order = [name[:64] for name in labels]
         numbers = {number: order.index(name) + 1 for number, name in names.items()}
     by_instance = {str(pydicom.dcmread(item.path, stop_before_pixels=True).SOPInstanceUID): item for item in source}
     classes = np.zeros(volume.shape, np.uint8)
