@@ -15,6 +15,7 @@ ACTIONS = {
     "harmonize": "radfoundry.stages.curate.harmonize",
     "duplicates": "radfoundry.stages.curate.duplicates",
     "types": "radfoundry.stages.curate.types",
+    "findings": "radfoundry.stages.curate.findings",
     "types-trial": "radfoundry.stages.curate.types_trial",
 }
 KINDS = tuple(ACTIONS)

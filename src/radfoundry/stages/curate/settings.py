@@ -36,7 +36,7 @@ DEFAULT_SLOTS = (
 class Config(Settings):
     """What to curate in which cohort."""
 
-    what: Literal["quality", "slots", "types", "types-trial", "harmonize", "duplicates"] = Field(
+    what: Literal["quality", "slots", "types", "types-trial", "harmonize", "duplicates", "findings"] = Field(
         default="quality",
         description="quality, slots, types, harmonize, duplicates, or types-trial (on simulated series)",
     )
@@ -86,6 +86,13 @@ class Config(Settings):
     task: list[Component] = Field(default=[], description="harmonize: questions to ask of a site left out")
     folds: int = Field(default=2, ge=2, description="harmonize: folds between patients when measuring")
     measure: bool = Field(default=True, description="harmonize: compare sites and answers before and after")
+    region: str = Field(default="", description="findings: body region of the reports; found from their words if empty")
+    doubt: Literal["missing", "absent", "present"] = Field(
+        default="missing", description="findings: what a doubted finding becomes"
+    )
+    unmentioned: Literal["missing", "absent"] = Field(
+        default="missing", description="findings: what a finding becomes that a report does not mention"
+    )
     to: str | None = Field(default=None, description="run folder to write")
 
     @field_validator("method", "task", mode="before")
