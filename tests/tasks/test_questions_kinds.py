@@ -1,6 +1,7 @@
 """Grades, lists of findings, survival, two visits, closed answers and similar patients, from labels to numbers."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -154,3 +155,11 @@ def test_exact_search_agrees_with_comparing_everything(monkeypatch):
 def test_labels_that_cannot_answer_are_refused(task, said):
     with pytest.raises(InputError, match=said):
         questions.answers(make()[0], task)
+
+
+def test_a_number_above_a_limit_is_a_yes_or_no_question():
+    cases = [Case(str(value), str(value), labels={"severity": value}) for value in (0.0, 0.2, 0.9, math.nan)]
+    task, truth = questions.answers(Cohort(tuple(cases)), questions.classify(target="severity>0.2"))
+    assert task.kind == "binary" and truth == {"0.0": 0, "0.2": 0, "0.9": 1}
+    with pytest.raises(InputError, match="limit of label severity: 'much' is not a number"):
+        questions.answers(Cohort(tuple(cases)), questions.classify(target="severity>much"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -91,7 +92,7 @@ def learn(names: Sequence[str], cases: Sequence[Case]) -> Columns:
 
 def check(names: Sequence[str], cases: Sequence[Case], *, target: str) -> None:
     """Refuse covariates that nobody has, and those that are the answer itself."""
-    asked = {target, *(part.partition("=")[0] for part in target.split(","))}
+    asked = {re.split("[=>]", part)[0].strip() for part in target.split(",")}
     for name in names:
         if name in asked:
             raise InputError(

@@ -106,7 +106,18 @@ def named(component: Component) -> Task:
 
 
 def value_of(case: Case, target: str) -> Any:
-    """A case's answer: a label, or one of age, sex and site; None when nobody wrote it down."""
+    """A case's answer: a label, or one of age, sex and site; None when nobody wrote it down.
+
+    `LABEL>NUMBER` asks whether a number lies above a limit: 1 or 0.
+
+    >>> value_of(Case("a", "a", labels={"severity": 0.4}), "severity>0.3")
+    1
+    """
+    name, above, limit = target.partition(">")
+    if above:
+        known = value_of(case, name.strip())
+        border = _number(limit, f"limit of label {name.strip()}")
+        return None if known is None else int(_number(known, f"label {name.strip()}") > border)
     value = case.labels.get(target)
     if value is None and target in ("age_years", "sex", "site"):
         value = getattr(case, target)
