@@ -22,6 +22,7 @@ ENCODERS = {
     "conv3d-small": "radfoundry.nets.conv:small",
     "conv2d-tiny": "radfoundry.nets.conv:tiny_2d",
     "sequence-set": "radfoundry.nets.sequences:build",
+    "slices": "radfoundry.nets.slices:build",
     "vit2d-standard": "radfoundry.nets.wrapped_vit2d:standard",
     "vit2d-file": "radfoundry.nets.wrapped_vit2d:read",
     "medicalnet": "radfoundry.nets.wrapped_resnet3d:medicalnet",
@@ -59,6 +60,7 @@ TASKS = {
     "zero-shot": "radfoundry.tasks.zero_shot:build",
     "point": "radfoundry.tasks.pointing:build",
     "segment": "radfoundry.tasks.segment:build",
+    "annotators": "radfoundry.tasks.annotators:build",
 }
 FUSIONS = {
     "average": "radfoundry.tasks.fusion:average",

@@ -25,6 +25,7 @@ RESENC = {"widths": [4, 8], "blocks": [1, 2], "kernels": [3] * 6, "strides": [1,
 # The smallest form of every encoder that has sizes; one that is not here is built as it is.
 OPTIONS = {
     "sequence-set": {"encoder": "conv2d-tiny", "sequences": 2},
+    "slices": {"encoder": "conv2d-tiny", "slices": 2},
     "vit2d-standard": {"layout": TINY_VIT},
     "vit2d-file": {"untrained": {"layout": TINY_VIT}},
     "hf-dinov2": {"untrained": {"sizes": TINY_HF}},

@@ -40,6 +40,7 @@ CARDS = (
     Card("conv2d-tiny", "own residual convolutional encoder for pictures", "any picture, brought to 128 x 128"),
     Card("vit2d-standard", "own 2D vision transformer in the usual layout", "any picture, brought to 224 x 224"),
     Card("sequence-set", "one encoder for every sequence present, pooled", "sets of volumes, any subset missing"),
+    Card("slices", "a 2D encoder over the slices of a volume, pooled", "volumes, cut to 12 slices of 6 mm"),
     Card("intensity", "first-order statistics and a coarse picture", "volumes and pictures", weights="has none"),
     Card(
         "vit2d-file",
