@@ -59,6 +59,7 @@ TASKS = {
     "retrieve": "radfoundry.tasks.retrieval:build",
     "zero-shot": "radfoundry.tasks.zero_shot:build",
     "point": "radfoundry.tasks.pointing:build",
+    "draft": "radfoundry.tasks.drafts:build",
     "segment": "radfoundry.tasks.segment:build",
     "annotators": "radfoundry.tasks.annotators:build",
 }
@@ -68,6 +69,10 @@ FUSIONS = {
     "late": "radfoundry.tasks.fusion:late",
     "attention": "radfoundry.tasks.fusion:attention",
     "experts": "radfoundry.tasks.fusion:experts",
+}
+PRIORS = {
+    "ball": "radfoundry.tasks.priors:ball",
+    "mask": "radfoundry.tasks.priors:mask",
 }
 INTENSITY_RULES = {
     "none": "radfoundry.data.intensity:unchanged",
@@ -133,9 +138,11 @@ STAGES = {
     "curate": "radfoundry.stages.curate",
     "pretrain": "radfoundry.stages.pretrain",
     "embed": "radfoundry.stages.embed",
+    "search": "radfoundry.stages.search",
     "adapt": "radfoundry.stages.adapt",
     "predict": "radfoundry.stages.predict",
     "benchmark": "radfoundry.stages.benchmark",
+    "register": "radfoundry.stages.register",
     "plan": "radfoundry.stages.plan",
     "rate": "radfoundry.stages.rate",
 }
@@ -143,6 +150,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "encoders": ENCODERS,
     "heads": HEADS,
     "fusions": FUSIONS,
+    "priors": PRIORS,
     "tasks": TASKS,
     "intensity-rules": INTENSITY_RULES,
     "cohorts": COHORTS,

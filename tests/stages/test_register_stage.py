@@ -1,0 +1,85 @@
+"""`radfoundry register`: files in, files out, and one line for what cannot be registered."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from radfoundry.cli.main import exit_code
+from radfoundry.data.nifti import read_nifti, write_nifti
+from radfoundry.volume import Volume
+
+AFFINE = np.diag([-4.0, 4.0, 4.0, 1.0])
+AFFINE[:3, 3] = (32, -32, -32)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A textured ball and the same shifted by two voxels along each axis."""
+    folder = tmp_path_factory.mktemp("register")
+    texture = gaussian_filter(np.random.default_rng(0).normal(size=(20,) * 3), 1.5)
+    ball = sum((axis - 9) ** 2 for axis in np.indices((20,) * 3)) < 40
+    image = np.where(ball, 100 + 200 * texture, 0).astype(np.float32)
+    write_nifti(Volume.of(image, AFFINE), folder / "moving.nii.gz")
+    write_nifti(Volume.of(np.roll(image, 2, axis=0), AFFINE), folder / "fixed.nii.gz")
+    write_nifti(Volume.of(ball.astype(np.uint8), AFFINE), folder / "ball.nii.gz")
+    write_nifti(Volume.of(np.roll(ball, 2, axis=0).astype(np.uint8), AFFINE), folder / "ball-after.nii.gz")
+    write_nifti(Volume.of(np.ones((20, 20, 20), np.float32), AFFINE), folder / "empty.nii.gz")
+    write_nifti(Volume.of(image[:, :, 9], AFFINE), folder / "slice.nii.gz")
+    far = AFFINE.copy()
+    far[0, 3] += 4000
+    write_nifti(Volume.of(image, far), folder / "far.nii.gz")
+    (folder / "points.csv").write_text("x,y,z,name\n-4,4,4,apex\n")
+    (folder / "away.csv").write_text("x,y,z\n900,0,0\n")
+    return folder
+
+
+@pytest.mark.slow
+def test_image_mask_points_and_lesions_move_along(images, tmp_path):
+    given = [str(images / name) for name in ("moving.nii.gz", "fixed.nii.gz")]
+    extra = [
+        "model=rigid", f"masks=[{images / 'ball.nii.gz'}]", f"landmarks={images / 'points.csv'}",
+        f"lesions_before={images / 'ball.nii.gz'}", f"lesions_after={images / 'ball-after.nii.gz'}",
+    ]  # fmt: skip
+    assert exit_code(["register", *given, *extra, "--to", str(tmp_path / "out")]) == 0
+    out = tmp_path / "out"
+    fixed, moved = read_nifti(given[1]).volume, read_nifti(out / "moved.nii.gz").volume
+    assert moved.geometry.matches(fixed.geometry)
+    assert np.corrcoef(moved.array.ravel(), fixed.array.ravel())[0, 1] > 0.98
+    shift = read_nifti(out / "displacement.nii.gz").volume.array[:, 9, 9, 9]
+    assert np.allclose(shift, [8, 0, 0], atol=0.8)  # two voxels of 4 mm; the first axis runs to the left
+    mask = read_nifti(out / "moved-ball.nii.gz").volume.array
+    assert np.mean(mask == read_nifti(images / "ball-after.nii.gz").volume.array) > 0.98
+    point = (out / "moved-landmarks.csv").read_text().splitlines()[1].split(",")
+    assert np.allclose([float(value) for value in point[:3]], [-12, 4, 4], atol=0.8)
+    assert point[3] == "apex"
+    record = json.loads((out / "run.json").read_text())
+    assert record["metrics"]["unlikeness-after"]["value"] < record["metrics"]["unlikeness-before"]["value"]
+    assert record["metrics"]["lesions-stable"]["value"] == 1
+    assert (out / "report.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["empty.nii.gz", "fixed.nii.gz"], "is empty"),
+        (["slice.nii.gz", "fixed.nii.gz"], "2D image"),
+        (["far.nii.gz", "fixed.nii.gz"], "do not overlap"),
+        (["moving.nii.gz", "fixed.nii.gz", "modality=CT", "encoder=radfoundry-mri"], "modality CT"),
+        (["moving.nii.gz", "fixed.nii.gz", "encoder=mindd"], "unknown encoder"),
+        (["moving.nii.gz", "fixed.nii.gz", "model=elastic"], "model"),
+        (["moving.nii.gz", "fixed.nii.gz", "landmarks=away.csv"], "outside the moving image"),
+        (["moving.nii.gz", "fixed.nii.gz", "masks=[slice.nii.gz]"], "does not lie on the grid"),
+        (["moving.nii.gz", "nothing.nii.gz"], "no such file"),
+        (["moving.nii.gz", "."], "series"),
+        (["moving.nii.gz", "fixed.nii.gz", "lesions_before=ball.nii.gz"], "together"),
+    ],
+)
+def test_what_cannot_be_registered_gets_one_line(images, monkeypatch, capsys, tmp_path, words, said):
+    monkeypatch.chdir(images)
+    assert exit_code(["register", *words, "--to", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
