@@ -13,6 +13,7 @@ PATIENTS = "radfoundry.stages.predict.patients"
 # Predictors whose answer is not one value per patient, by the kind of their task: a module with run(config, progress=).
 DENSE: dict[str, str] = {
     "segmentation": "radfoundry.stages.predict.segment",
+    "draft": "radfoundry.stages.predict.draft",
 }
 
 

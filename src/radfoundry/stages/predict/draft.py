@@ -1,0 +1,78 @@
+"""Report drafts of new scans: one text a case, and a JSON file that traces every sentence."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from radfoundry import runs
+from radfoundry.records import Run
+from radfoundry.stages.predict.settings import Config, Progress
+
+
+def run(config: Config, *, progress: Progress | None = None) -> Run:
+    """Draft a report for every case: drafts/CASE.txt and drafts.json; withheld drafts say which finding is why.
+
+    Refuses a folder that is no predictor, scans that cannot be read, and scans of which none is acceptable.
+    """
+    from radfoundry.stages.predict import patients
+    from radfoundry.tasks import drafts
+    from radfoundry.tasks import predictor as predictors
+
+    model = predictors.read(config.predictor)
+    floor = float(model.about["draft"]["floor"])
+    with tempfile.TemporaryDirectory(prefix="radfoundry-predict-") as folder:
+        cohort, names, rejected = patients._opened(config, Path(folder))
+        said = predictors.predict(model, cohort, where=", ".join(config.scans), progress=progress)
+        where = {series.key: names[series.case] for series in cohort.series}
+        refused = [*rejected, *((where[key], reason) for key, _, reason in said.refused)]
+        made = {
+            names[str(case)]: drafts.template(model.classes, row, floor=floor)
+            for case, row in zip(said.predictions.case, said.answers.value, strict=True)
+        }
+        with runs.writing("predict", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
+            writer.inputs["predictor"] = runs.digest(model.about["files"])
+            writer.inputs["images"] = runs.digest(sorted(series.content for series in cohort.series))
+            for name, draft in sorted(made.items()):
+                with runs.atomic(writer.folder / "drafts" / f"{_file(name)}.txt") as partial:
+                    partial.write_text(draft.text or f"No draft: {draft.refused}.\n", encoding="utf-8")
+            runs.write_json(writer.folder / "drafts.json", {name: draft.to_dict() for name, draft in made.items()})
+            rows = [{"file": name, "reason": reason} for name, reason in sorted(refused)]
+            patients._write_table(rows, writer.folder, "refused")
+            withheld = sum(bool(draft.refused) for draft in made.values())
+            writer.metrics["cases-drafted"] = patients._count(len(made) - withheld)
+            writer.metrics["drafts-withheld"] = patients._count(withheld)
+            writer.metrics["images-refused"] = patients._count(len(refused))
+            writer.notes += patients._remarks(refused)
+            runs.write_json(writer.folder / "blocks.json", _blocks(model, made, rows))
+    return writer.finished
+
+
+def _file(name: str) -> str:
+    """A case's name as the name of a file."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name) or "case"
+
+
+def _blocks(model: Any, made: dict[str, Any], refused: list[dict[str, str]]) -> list[dict[str, Any]]:
+    lines = [
+        f"{len(made)} exams; drafts state a finding only with a confidence of {model.about['draft']['floor']} or more.",
+        model.about["intended_use"],
+    ]
+    rows = [
+        {"case": name, "draft": draft.text or f"withheld: {draft.refused}", "left open": ", ".join(draft.open)}
+        for name, draft in sorted(made.items())[:200]
+    ]
+    blocks = [
+        {"kind": "text", "title": "Summary", "paragraphs": lines},
+        {
+            "kind": "table",
+            "title": "Drafts",
+            "columns": [{"key": key, "label": key} for key in ("case", "draft", "left open")],
+            "rows": rows,
+        },
+    ]
+    if refused:
+        columns = [{"key": key, "label": key} for key in ("file", "reason")]
+        blocks.append({"kind": "table", "title": "Refused", "columns": columns, "rows": refused[:200]})
+    return blocks
