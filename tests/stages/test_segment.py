@@ -12,7 +12,15 @@ from radfoundry.cli.main import exit_code
 from radfoundry.data.nifti import read_nifti
 from radfoundry.volume import Volume
 
-SMALL = ["task=segment", "task.plan.width=8", "tune.steps=50", "tune.rate=0.01", "encoder=vit3d-tiny", "head=light", "folds=3"]
+SMALL = [
+    "task=segment",
+    "task.plan.width=8",
+    "tune.steps=50",
+    "tune.rate=0.01",
+    "encoder=vit3d-tiny",
+    "head=light",
+    "folds=3",
+]
 
 
 def adapt(folder, *words, to="run"):
@@ -88,7 +96,7 @@ def test_a_changed_predictor_is_refused(fitted, tmp_path):
         (["train_on.sequence=T2w"], "no image has a mask"),
         (["split=nowhere"], "no split named 'nowhere'"),
         (["ladder=true"], "segment has no ladder"),
-        (["task.spacing_mm=[1, 1]"], "three positive lengths"),
+        (["task.plan.spacing_mm=[1, 1]"], "three positive lengths"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line_and_leaves_nothing(fitted, words, said, capsys):

@@ -19,6 +19,7 @@ from radfoundry.volume import Volume
 
 KIND = "segmentation"
 METRICS = ("dice", "hd95_mm", "surface_dice")
+PLANNED = ("spacing_mm", "voxels", "width", "fold")
 SEVERAL = ("refuse", "majority", "staple", "first")
 
 
@@ -34,28 +35,31 @@ class Segment(Task):
     mirror: bool = False
     several: str = "refuse"
     tolerance_mm: float = 1.0
+    simulate: Mapping[str, Any] = field(default_factory=dict)
 
 
 def build(
     *,
     labels: Mapping[str, int | list[int]] | None = None,
-    spacing_mm: list[float] | None = None,
-    plan: Mapping[str, int | bool] | None = None,
+    plan: Mapping[str, Any] | None = None,
     several: str = "refuse",
     tolerance_mm: float = 1.0,
     mirror: bool = False,
+    simulate: Mapping[str, Any] | None = None,
 ) -> Segment:
     """Where are the structures that somebody outlined? (series of modality SEG on the grid of an image).
 
     `labels` names the values that count, for example `{liver: 1, kidneys: [2, 3]}`; by default every value is one.
-    `spacing_mm` overrides the plan's voxel size; `plan` its `voxels` (of a patch), `width` (channels of the first
-    level) and `fold`. `several` says what to do where an image has several masks: refuse, majority, staple or first.
+    `plan` overrides parts of the plan: `spacing_mm`, `voxels` (of a patch), `width` (channels of the first level) and
+    `fold`. `several` says what to do where an image has several masks: refuse, majority, staple or first.
     `tolerance_mm` is that of the surface Dice. `mirror` exchanges left and right at random while learning.
+    With cohort=simulated the exams are made on the way, as `simulate` says (name of a cohort, cases, its options).
     """
     chosen = dict(plan or {})
-    unknown = sorted(set(chosen) - {"voxels", "width", "fold"})
+    unknown = sorted(set(chosen) - set(PLANNED))
     if unknown:
-        raise InputError(f"unknown key {unknown[0]!r}", where="task.plan", remedy="known: voxels, width, fold")
+        raise InputError(f"unknown key {unknown[0]!r}", where="task.plan", remedy=f"known: {', '.join(PLANNED)}")
+    spacing_mm = chosen.get("spacing_mm")
     if several not in SEVERAL:
         raise InputError(f"several={several!r}", where="task", remedy=f"use one of {', '.join(SEVERAL)}")
     if not np.isfinite(tolerance_mm) or tolerance_mm < 0:
@@ -81,6 +85,7 @@ def build(
         mirror=mirror,
         several=several,
         tolerance_mm=float(tolerance_mm),
+        simulate=dict(simulate or {}),
     )
 
 

@@ -63,7 +63,7 @@ def _asked(config: Config) -> _Asked:
     """Everything that can be refused, refused before anything is learned."""
     from radfoundry.data import cohort as cohorts
     from radfoundry.nets import embedding
-    from radfoundry.tasks import segment, segment_predictor
+    from radfoundry.tasks import segment, segment_predictor, segment_simulated
 
     task = registry.build("tasks", config.task.name, **config.task.options)
     decoder = config.head.name if config.head else DECODERS[0]
@@ -72,7 +72,10 @@ def _asked(config: Config) -> _Asked:
     if config.ladder:
         raise InputError("segment has no ladder", remedy="compare runs with rung=frozen, adapter and full")
     _tuning(config)
-    cohort = cohorts.open_cohort(config.cohort)
+    if config.cohort == segment_simulated.NAME:
+        cohort = segment_simulated.cohort(task.simulate, seed=config.seed)
+    else:
+        cohort = cohorts.open_cohort(config.cohort)
     sides = segment.Sides(config.train_on, config.test_on, config.split, config.folds, config.seed)
     parts = segment.parts(cohort, task, sides)
     plan = segment.planned(parts, task, seed=config.seed)
