@@ -14,7 +14,7 @@ from radfoundry.records import InputError
 from radfoundry.stages import adapt, predict
 from radfoundry.web import blocks as web
 
-PATIENTS = 18
+PATIENTS = 12
 QUICK = {"name": "logistic", "strengths": [0.1], "inner_folds": 2}
 
 
@@ -54,7 +54,7 @@ def test_fused_answers_from_files_to_the_report_and_back(pairs, tmp_path):
         assert found.metrics[f"fused-minus-{name}/auroc-pair"].defined, name
     assert found.metrics["without-T1w-minus-fused/auroc-pair"].defined
     assert found.metrics["fused-minus-early/auroc-without-FLAIR-pair"].defined
-    assert "3 of 18 exams that taught have no T1w" in found.notes
+    assert "2 of 12 exams that taught have no T1w" in found.notes
     table = pd.read_csv(tmp_path / "run" / "contributions.csv")
     added = table[["FLAIR", "T1w", "covariates"]].sum(axis=1)
     assert np.allclose(added, table["answer"] - table["nothing"], atol=1e-4)
@@ -73,6 +73,19 @@ def test_fused_answers_from_files_to_the_report_and_back(pairs, tmp_path):
     assert answers["images"].tolist() == [1, 2] and answers["answer"].between(0, 1).all()
 
 
+@pytest.mark.slow
+def test_a_prior_beside_whole_images_and_a_wrong_one(pairs, tmp_path):
+    prior = {"name": "ball", "radius_mm": 45, "how": "image", "wrong_mm": [55, 55, 0]}
+    found = run(pairs, tmp_path / "run", prior=prior, train_on={"sequence": "FLAIR"})
+    for name in ("prior-minus-whole/auroc", "prior-minus-wrong/auroc", "whole/auroc", "wrong/auroc"):
+        assert found.metrics[name].defined
+    scans = [str(pairs / "scans" / f"sub-0{number}_FLAIR.nii.gz") for number in (0, 1)]
+    made = predict.Config(predictor=str(tmp_path / "run"), scans=tuple(scans), modality="MR", to=str(tmp_path / "new"))
+    predict.run(made)
+    answers = pd.read_csv(tmp_path / "new" / "predictions.csv")
+    assert len(answers) == 2 and answers["answer"].nunique() == 2
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -82,6 +95,10 @@ def test_fused_answers_from_files_to_the_report_and_back(pairs, tmp_path):
         ({"fuse": {"name": "early", "drop": 0.5}}, "unknown option 'drop'"),
         ({"fuse": {"name": "experts", "drop": 1.0}}, "drop from 0 to below 1"),
         ({"fuse": {"name": "late", "beside": ["best"]}}, "unknown fusion 'best'"),
+        ({"prior": "bal"}, "did you mean 'ball'"),
+        ({"prior": {"name": "ball", "radius_mm": 40, "ladder": 1}}, "unknown option 'ladder'"),
+        ({"prior": "mask"}, "nothing lies inside the prior: its exam has no mask"),
+        ({"prior": {"name": "ball", "radius_mm": 40}, "ladder": True}, "a prior is a region of frozen features"),
         ({"fuse": "early", "ladder": True}, "reads frozen features"),
         ({"covariates": ["marker"]}, "covariates stand beside images"),
         ({"fuse": "early", "covariates": ["markr"]}, "did you mean 'marker'"),

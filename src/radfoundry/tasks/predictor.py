@@ -13,11 +13,12 @@ import numpy as np
 
 from radfoundry import runs
 from radfoundry.config import Component
+from radfoundry.data.masks import is_mask
 from radfoundry.nets import checkpoint, embedding
 from radfoundry.records import Cohort, EncoderSpec, Estimate, InputError, Predictions, Task
 from radfoundry.tasks import accepts as limits
 from radfoundry.tasks import finish as finishing
-from radfoundry.tasks import fitted_files, visits
+from radfoundry.tasks import fitted_files, priors, visits
 from radfoundry.tasks.examples import Examples, Fitted, by_case
 from radfoundry.tasks.views import Views
 
@@ -34,7 +35,8 @@ REMEDY = "give a folder written by radfoundry adapt"
 class Predictor:
     """A fitted model with all it needs to answer about new scans.
 
-    `about` is the record as it is written: intended use, training cohort, metrics, versions.
+    `about` is the record as it is written: intended use, training cohort, metrics, versions; `prior` is the region it
+    looks inside, if any.
     """
 
     task: Task
@@ -44,6 +46,7 @@ class Predictor:
     finish: finishing.Finish
     accepts: limits.Accepts
     about: Mapping[str, Any]
+    prior: priors.Prior | None = None
 
     @property
     def spec(self) -> EncoderSpec:
@@ -86,6 +89,7 @@ def write(predictor: Predictor, folder: Path, *, component: Component, pack: boo
         },
         "finish": predictor.finish.to_dict(),
         "accepts": predictor.accepts.to_dict(),
+        "prior": None if predictor.prior is None else predictor.prior.to_dict(),
         **predictor.about,
     }
     (folder / CARD).write_text(card(record), encoding="utf-8")
@@ -122,7 +126,9 @@ def read(path: str | Path) -> Predictor:
     task = Task(**{key: value for key, value in record["task"].items() if key != "metrics"})
     classes = tuple(record["classes"])
     finish = finishing.Finish.from_dict(record["finish"])
-    return Predictor(task, classes, encoder, fitted, finish, limits.Accepts.from_dict(record["accepts"]), record)
+    accepted = limits.Accepts.from_dict(record["accepts"])
+    prior = None if record.get("prior") is None else priors.restored(record["prior"])
+    return Predictor(task, classes, encoder, fitted, finish, accepted, record, prior)
 
 
 def folder_of(path: str | Path) -> Path:
@@ -167,7 +173,14 @@ def predict(
             remedy="give images like those the predictor was fitted on (see its card.md)",
             finding="outside",
         )
-    table = embedding.embed(kept, predictor.encoder, progress=progress)
+    if predictor.prior is not None:
+        table = priors.embed_inside(kept, predictor.encoder, predictor.prior, sources=cohort, progress=progress)
+        case_of = {series.key: series.case for series in cohort.series}
+        mask = {series.key for series in cohort.series if is_mask(series)}
+        refused = [item for item in refused if item[0] not in mask]
+        refused += [(key, case_of[key], reason) for key, reason in table.refused]
+    else:
+        table = embedding.embed(kept, predictor.encoder, progress=progress)
     if predictor.task.unit in visits.PAIRED:
         table = visits.paired(kept, table)
         case_of = {series.key: series.case for series in kept.series}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class _Asked:
     learner: str
     climb: Any = None
     beside: Any = None
+    gaps: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 def run(config: Config, *, progress: Progress | None = None) -> Run:
@@ -42,7 +43,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         patients = {case.key: case.patient for case in cohort.cases}
         truth = questions.permuted(truth, patients, rng=np.random.default_rng(config.seed))
     encoder = embedding.open_encoder(config.encoder)
-    table = embedding.embed(cohort, encoder, progress=progress)
+    table = _embedded(config, cohort, encoder, progress)
     if task.kind == "similar":
         return _search(config, cohort, task, truth, table)
     if task.unit in visits.PAIRED:
@@ -68,6 +69,16 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     return writer.finished
 
 
+def _embedded(config: Config, cohort: Cohort, encoder: Any, progress: Progress | None) -> Any:
+    """Features of the whole images, or from inside the prior."""
+    from radfoundry.nets import embedding
+    from radfoundry.tasks import priors
+
+    if config.prior is None:
+        return embedding.embed(cohort, encoder, progress=progress)
+    return priors.embed_inside(cohort, encoder, priors.named(config.prior), progress=progress)
+
+
 def _answerable(config: Config) -> Task:
     """The question, refused where it is not one that is learned from labels, or not on the rung asked for."""
     from radfoundry.tasks import questions, visits
@@ -80,6 +91,8 @@ def _answerable(config: Config) -> Task:
         raise InputError(f"{task.name} is answered from frozen features", remedy="use rung=frozen without ladder")
     if _fuses(config) and (upper or task.kind == "similar"):
         raise InputError(f"fuse={config.fuse.name} reads frozen features", remedy="use rung=frozen without ladder")
+    if config.prior is not None and (upper or task.unit in visits.PAIRED):
+        raise InputError("a prior is a region of frozen features of one visit", remedy="use rung=frozen without ladder")
     if config.covariates and not (_fuses(config) or config.ladder):
         raise InputError("covariates stand beside images", remedy="use fuse=early, late, attention or experts")
     return task
@@ -140,7 +153,21 @@ def _fit(
     else:
         learner = tuning.Tuned(_tuning(config, _step_of(config)), views)
     found = probe.probe(cohort, table, task=task, truth=truth, head=learner, design=_design(config))
-    return _Asked(cohort, task, classes, encoder, table, found, learner.name)
+    gaps = _without_prior(config, cohort, (encoder, table), learner, found, (task, truth))
+    return _Asked(cohort, task, classes, encoder, table, found, learner.name, gaps=gaps)
+
+
+def _without_prior(
+    config: Config, cohort: Cohort, parts: tuple[Any, Any], learner: Any, found: Any, asked: tuple[Task, Any]
+) -> dict[str, Estimate]:
+    """What whole images and a wrong prior reach on the same folds, and the prior minus each, paired."""
+    from radfoundry.tasks import prior_beside, priors
+
+    if config.prior is None:
+        return {}
+    encoder, table = parts
+    said = (*asked, _design(config), found.predictions)
+    return prior_beside.numbers(cohort, table, encoder, priors.named(config.prior), learner, said)
 
 
 def _fuse(
@@ -155,7 +182,8 @@ def _fuse(
     head = heads.named(config.head, task.kind)
     learner = fusion.Fused(fusion.named(config.fuse, seed=config.seed), head, views, tuple(config.covariates))
     found, beside = fusion_beside.ask(cohort, table, learner, task=task, truth=truth, design=_design(config))
-    return _Asked(cohort, task, classes, encoder, table, found, learner.name, beside=beside)
+    gaps = _without_prior(config, cohort, (encoder, table), learner, found, (task, truth))
+    return _Asked(cohort, task, classes, encoder, table, found, learner.name, beside=beside, gaps=gaps)
 
 
 def _step_of(config: Config) -> str:
@@ -200,6 +228,7 @@ def _numbers(config: Config, asked: _Asked) -> tuple[dict[str, Estimate], dict[s
 
         metrics |= fusion_beside.numbers(asked.beside, task, seed=config.seed)
         metrics |= contributions.sizes(asked.beside.added) if asked.beside.added else {}
+    metrics |= asked.gaps
     return metrics | measure.finished(predictions, asked.found.answers, task, seed=config.seed), plain
 
 
@@ -248,9 +277,15 @@ def _write_predictor(config: Config, asked: _Asked, numbers: Mapping[str, Estima
         wanted |= dict.fromkeys(slots.facts_of(found.fitted.by), "")
     limits = accepts.learned_from(taught, spec=asked.encoder.spec, wanted=wanted)
     model = predictor.Predictor(
-        asked.task, asked.classes, asked.encoder, found.fitted, found.finish, limits, runs.plain(about)
+        asked.task, asked.classes, asked.encoder, found.fitted, found.finish, limits, runs.plain(about), _prior(config)
     )
     predictor.write(model, folder / predictor.FOLDER, component=config.encoder, pack=config.pack)
+
+
+def _prior(config: Config) -> Any:
+    from radfoundry.tasks import priors
+
+    return None if config.prior is None else priors.named(config.prior)
 
 
 def _blocks(

@@ -31,6 +31,11 @@ class Config(Settings):
         description="how several images of an exam give one answer (radfoundry list fusions); fuse.by=sequence, plane, "
         "view or laterality tells them apart",
     )
+    prior: Component | None = Field(
+        default=None,
+        description="look inside a region only: mask (of the exam) or ball (in the middle), with prior.how=places or "
+        "image; prior.wrong_mm=[x, y, z] asks beside a region so far off",
+    )
     ladder: bool = Field(default=False, description="try every rung and the baselines, choose on inner folds")
     rungs: list[str] = Field(default=list(RUNGS), description="rungs that the ladder tries")
     covariates: list[str] = Field(
