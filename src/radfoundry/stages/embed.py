@@ -16,15 +16,16 @@ class Config(Settings):
 
     cohort: str = Field(description="cohort folder made by radfoundry ingest")
     encoder: Component = Field(default=Component(name="vit3d-tiny"), description="encoder name or checkpoint path")
+    index: bool = Field(default=True, description="also write an index that radfoundry search asks")
     seed: int = Field(default=0, description="seed of the feature map's subsample")
     to: str | None = Field(default=None, description="run folder to write")
 
 
 def run(config: Config, *, progress: Callable[[str, int, int], None] | None = None) -> Run:
-    """Embed every series that fits the encoder and write `embeddings.parquet` with keys and features."""
+    """Embed every series that fits the encoder and write `embeddings.parquet` with keys and features, and an index."""
     from radfoundry.data import cohort as cohorts
     from radfoundry.nets import embedding
-    from radfoundry.tasks import pages
+    from radfoundry.tasks import pages, similar_index
 
     cohort = cohorts.open_cohort(config.cohort)
     encoder = embedding.open_encoder(config.encoder)
@@ -33,6 +34,10 @@ def run(config: Config, *, progress: Callable[[str, int, int], None] | None = No
         writer.inputs.update(cohort=cohort.fingerprint, encoder=table.fingerprint, preparation=table.plan)
         with runs.atomic(writer.folder / "embeddings.parquet") as partial:
             table.frame().to_parquet(partial, index=False)
+        if config.index:
+            similar_index.write(
+                similar_index.build(cohort, table, config.encoder), writer.folder / similar_index.FOLDER
+            )
         writer.metrics["series-embedded"] = _count(len(table.series), "counted")
         writer.metrics["series-refused"] = _count(len(table.refused), "counted")
         writer.notes += [f"series {key} left out: {reason}" for key, reason in table.refused]

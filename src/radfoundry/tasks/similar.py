@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from radfoundry.records import Estimate, InputError, Predictions
 from radfoundry.stats import bootstrap, proportions
 from radfoundry.tasks.examples import Examples
 
 NEAREST = (1, 5, 10)
-BLOCK_BYTES = 1 << 28
+QUERIES_AT_ONCE, ROWS_AT_ONCE = 256, 1 << 16
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -33,7 +34,7 @@ def nearest(
         owners: patients of index and queries as whole numbers; a query never gets an image of its own patient, and
             where too few others are left the places are -1.
 
-    Queries are compared block by block, so that memory stays bounded whatever the index.
+    Blocks of queries are compared with blocks of the index, so that memory stays bounded whatever its size.
 
     >>> nearest(np.eye(3), np.array([[0.9, 0.1, 0.0]]), count=2)[0].tolist()
     [[0, 1]]
@@ -41,20 +42,30 @@ def nearest(
     if index.ndim != 2 or queries.ndim != 2 or index.shape[1] != queries.shape[1]:
         raise InputError(f"an index {index.shape} asked by {queries.shape}", remedy="give vectors of one width")
     count = min(count, len(index))
-    step = max(1, BLOCK_BYTES // max(4 * len(index), 1))
     places, likeness = np.empty((len(queries), count), int), np.empty((len(queries), count), np.float32)
-    for start in range(0, len(queries), step):
-        part = slice(start, start + step)
-        alike = queries[part] @ index.T
-        if owners is not None:
-            alike[owners[1][part, None] == owners[0][None]] = -np.inf
-        first = np.argpartition(-alike, count - 1, axis=1)[:, :count] if count < len(index) else None
-        first = np.broadcast_to(np.arange(len(index)), alike.shape) if first is None else first
-        values = np.take_along_axis(alike, first, axis=1)
-        order = np.lexsort((first, -values), axis=1)[:, :count]
-        places[part] = np.take_along_axis(first, order, axis=1)
-        likeness[part] = np.take_along_axis(values, order, axis=1)
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
+        part = slice(start, start + QUERIES_AT_ONCE)
+        own = None if owners is None else (owners[0], owners[1][part])
+        places[part], likeness[part] = _block(index, queries[part], count, own)
     return np.where(np.isfinite(likeness), places, -1), likeness
+
+
+def _block(
+    index: np.ndarray, queries: np.ndarray, count: int, owners: tuple[np.ndarray, np.ndarray] | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best of every block of the index, then the best of those."""
+    asked = torch.from_numpy(np.ascontiguousarray(queries, np.float32))
+    kept: list[tuple[np.ndarray, np.ndarray]] = []
+    for start in range(0, len(index), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        alike = asked @ torch.from_numpy(np.ascontiguousarray(index[rows], np.float32)).T
+        if owners is not None:
+            alike[torch.from_numpy(owners[1][:, None] == owners[0][None, rows])] = -torch.inf
+        best = torch.topk(alike, min(count, alike.shape[1]), dim=1)
+        kept.append((best.indices.numpy() + start, best.values.numpy()))
+    places, values = (np.concatenate([part[side] for part in kept], axis=1) for side in (0, 1))
+    order = np.lexsort((places, -values), axis=1)[:, :count]
+    return np.take_along_axis(places, order, axis=1), np.take_along_axis(values, order, axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,16 +109,25 @@ def measure(found: Neighbours, *, seed: int = 0) -> dict[str, Estimate]:
 
     Beside recall stands what as many images drawn blindly from other patients would give, on the same queries.
     """
-    rows, metrics = found.rows, {}
+    rows = found.rows
     same = (rows.answer[found.places.clip(0)] == rows.answer[:, None]) & (found.places >= 0)
-    shares = _share_of_others(rows)
+    return agreement(same, _share_of_others(rows), rows.patient, seed=seed)
+
+
+def agreement(same: np.ndarray, shares: np.ndarray, patient: np.ndarray, *, seed: int = 0) -> dict[str, Estimate]:
+    """Recall, precision and blind recall at 1, 5 and 10, as far as neighbours reach.
+
+    same (queries, neighbours): whether a neighbour shares the query's answer; shares (queries,): of the images of other
+    patients, the part that does; patient (queries,).
+    """
+    metrics = {}
     for count in NEAREST:
-        if count > found.places.shape[1]:
+        if count > same.shape[1]:
             continue
         hit = same[:, :count].any(axis=1)
-        metrics[f"recall@{count}"] = proportions.clustered_proportion(hit, rows.patient, name="recall")
-        metrics[f"precision@{count}"] = _mean(same[:, :count].mean(axis=1), rows.patient, seed=seed)
-        metrics[f"chance-recall@{count}"] = _mean(1 - (1 - shares) ** count, rows.patient, seed=seed)
+        metrics[f"recall@{count}"] = proportions.clustered_proportion(hit, patient, name="recall")
+        metrics[f"precision@{count}"] = _mean(same[:, :count].mean(axis=1), patient, seed=seed)
+        metrics[f"chance-recall@{count}"] = _mean(1 - (1 - shares) ** count, patient, seed=seed)
     return metrics
 
 
