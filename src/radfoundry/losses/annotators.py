@@ -27,7 +27,7 @@ def uncertain_segmentation(
 
     scores (batch, classes, …); drawn (batch, annotators, …) classes; doubt (batch, annotators, …) a from 0. The
     cross-entropy is weighted by exp(-a) and a is added at a price, so that doubting everything does not pay: the best a
-    is the logarithm of the cross-entropy over the price where that is above 0. Soft Dice counts each voxel by exp(-a) as well.
+    is the logarithm of the cross-entropy over the price where that is above 0. Soft Dice counts voxels by exp(-a) too.
     `ramp` from 0 to 1 says how far the scores already learn by the doubt; at 0 they learn from every voxel alike while
     the doubt learns from them.
 
