@@ -36,7 +36,7 @@ ANSWERS = {
     "motion_mm": "smear_share",
     "ghosting": "ghost_share",
     "spikes": "spike_share",
-    "aliasing": "border_share",
+    "aliasing": "fold_share",
     "blur": "blur_voxels",
     "shading": "shading_share",
     "clipping": "clipped_share",
@@ -77,7 +77,10 @@ def rungs(scan: CleanScan, kind: str, base: Strengths, slices: np.ndarray | None
     """The same scan at every strength of one ladder."""
     for strength in LADDERS[kind]:
         worse = replace(base, **{kind: getattr(base, kind) + strength})
-        yield degrade(scan.image, worse, spacing_mm=scan.spacing_mm, rng=np.random.default_rng(3), slices=slices)
+        made = degrade(scan.image, worse, spacing_mm=scan.spacing_mm, rng=np.random.default_rng(3), slices=slices)
+        # The simulator leaves the smaller field of view in the middle of the old one; a scanner gives that field alone.
+        cut = round(made.shape[1] * worse.aliasing / 2)
+        yield np.ascontiguousarray(made[:, cut : made.shape[1] - cut])
 
 
 def tau(kind: str, values: list[float], harm: int) -> float:

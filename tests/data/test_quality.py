@@ -45,9 +45,8 @@ def degraded(kind, strength, seed=0):
     if kind == "spike_share":
         i, j = np.indices(image.shape[:2])
         image = np.abs(image + strength * np.cos(2 * np.pi * (i * 23 + j * 17) / image.shape[0])[..., None])
-    if kind == "border_share" and strength:
-        cut = round(strength * image.shape[0] / 2)
-        image = image[cut:-cut]
+    if kind in ("border_share", "fold_share") and strength:
+        image = (cropped if kind == "border_share" else folded)(image, strength)
     if kind == "clipped_share" and strength:
         image = np.minimum(image, np.quantile(image, 1 - strength))
     if kind == "slice_jump_share":
@@ -56,6 +55,20 @@ def degraded(kind, strength, seed=0):
         body = image.mean(axis=2, keepdims=True) > 0.5
         image = np.where(body, 1 + (image - 1) * (1 - strength), image) + rng.normal(0, 0.02, image.shape)
     return Volume.of(image.astype(np.float32), AFFINE)
+
+
+def cropped(image, share):
+    cut = round(share * image.shape[0] / 2)
+    return image[cut:-cut]
+
+
+def folded(image, share):
+    """What a field of view that is too small by `share` gives: its edges carry what lies beyond the other edge."""
+    cut = round(image.shape[1] * share / 2)
+    kept = image[:, cut:-cut].copy()
+    kept[:, -cut:] += image[:, :cut]
+    kept[:, :cut] += image[:, -cut:]
+    return kept
 
 
 @pytest.mark.parametrize(
@@ -69,6 +82,7 @@ def degraded(kind, strength, seed=0):
         ("shading_share", (0, 0.15, 0.3, 0.5, 0.8)),
         ("spike_share", (0, 0.05, 0.1, 0.2, 0.4)),
         ("border_share", (0, 0.35, 0.45, 0.55, 0.65)),
+        ("fold_share", (0, 0.32, 0.38, 0.44, 0.5)),
         ("clipped_share", (0, 0.02, 0.05, 0.1, 0.2)),
         ("slice_jump_share", (0, 0.05, 0.1, 0.2, 0.4)),
     ],
@@ -94,6 +108,16 @@ def test_noise_is_the_noise_that_was_added():
 def test_a_ghost_of_a_tenth_reads_as_a_twentieth():
     # Odd lines weaker by g put g/2 of the image half a field away (the simulator's definition).
     assert measure(degraded("ghost_share", 0.2))["ghost_share"].value == pytest.approx(0.11, abs=0.02)
+
+
+def test_a_body_that_is_cut_off_does_not_fold_and_one_that_folds_is_named():
+    image, cut = phantom(), 18
+    whole, cropped = (measure(Volume.of(part, AFFINE))["fold_share"].value for part in (image, image[:, cut:-cut]))
+    values = measure(Volume.of(folded(image, 2 * cut / image.shape[1]), AFFINE))
+    assert whole == 0 and cropped < 0.1 and values["fold_share"].value > 0.3
+    assert any("folds over" in reason for reason in judge(values).reasons)
+    turned = measure(Volume.of(folded(image, 0.4).transpose(1, 0, 2).copy(), AFFINE))["fold_share"]
+    assert turned.value == pytest.approx(measure(Volume.of(folded(image, 0.4), AFFINE))["fold_share"].value)
 
 
 def test_turning_the_image_changes_nothing():

@@ -1,4 +1,4 @@
-"""How good an image is, from the image alone: noise, sharpness, ghosts, motion, shading, coverage, clipping, spikes."""
+"""How good an image is, from the image alone: noise, sharpness, ghosts, motion, folding, shading, clipping, spikes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, stats
 
+from radfoundry.data.quality_fold import fold_share
 from radfoundry.records import Estimate, InputError
 from radfoundry.volume import Volume
 
@@ -29,6 +30,7 @@ MEASURES: Mapping[str, int] = {
     "shading_share": 1,
     "spike_share": 1,
     "border_share": 1,
+    "fold_share": 1,
     "end_slice_share": 1,
     "clipped_share": 1,
     "slice_jump_share": 1,
@@ -153,6 +155,7 @@ def _slice_measures(parts: Parts, index: int) -> dict[str, float]:
     }
     border = np.concatenate([body[0], body[-1], body[:, 0], body[:, -1]])
     found["border_share"] = float(border.mean())
+    found["fold_share"] = fold_share(image, body)
     if air.sum() >= FEWEST_VOXELS and float(np.ptp(image[air])) > 0:
         found["ghost_share"] = ghost_share(image, body, air)
         found["smear_share"] = smear_power(image, body, parts.level)

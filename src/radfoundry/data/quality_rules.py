@@ -38,6 +38,9 @@ LIMITS: tuple[Limit, ...] = (
     Limit("smear_share", 0.06, 0.2, "the body moved during the scan"),
     Limit("spike_share", 0.005, 0.15, "a stripe pattern lies over the image (spike in k-space)"),
     Limit("border_share", 0.6, 0.97, "the body leaves the field of view: it is cut off or folds over"),
+    Limit(
+        "fold_share", 0.25, 0.6, "the body leaves at one edge of the field and comes back at the other: it folds over"
+    ),
     Limit("clipped_share", 0.05, 0.5, "bright tissue is clipped to one value"),
     Limit("slice_jump_share", 0.25, 0.6, "brightness jumps from slice to slice"),
     Limit("slice_gap_share", 0.4, 0.6, "much of the body lies between the slices"),

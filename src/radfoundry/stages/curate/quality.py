@@ -13,7 +13,7 @@ from radfoundry.records import Cohort, Estimate, Series
 from radfoundry.stages.curate.settings import Block, Config, Progress
 from radfoundry.stages.curate.tables import cards, exact, write_csv
 
-MEASURES_VERSION = 2  # what was measured by an earlier one is measured again
+MEASURES_VERSION = 3  # what was measured by an earlier one is measured again
 
 
 def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progress | None) -> list[Block]:
