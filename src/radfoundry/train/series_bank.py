@@ -57,6 +57,12 @@ class SeriesTable:
         return SeriesTable(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
+def joined(parts: Sequence[SeriesTable]) -> SeriesTable:
+    """Several tables as one."""
+    names = SeriesTable.__dataclass_fields__
+    return SeriesTable(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
 def image_protocols(body: str) -> tuple[str, ...]:
     """Which kinds of image are made of a body: all that protocols ask for, FLAIR and labelled blood in heads alone."""
     found = dict.fromkeys(name for plan in listed()["protocols"].values() for name in plan["images"])

@@ -11,7 +11,7 @@ import torch
 
 from radfoundry.data.series_types import SEQUENCES
 from radfoundry.nets.series_types import HEADS, MODES, Inputs, SeriesNet, as_inputs
-from radfoundry.train.series_bank import SeriesTable
+from radfoundry.train.series_bank import SeriesTable, joined
 
 WEIGHT = {"sequence": 1.0, "anatomy": 0.6, "agent": 0.3}
 SHARES_WRONG = (0.6, 0.3)  # share of series without any wrong tag, and the largest share of tags wrong in the others
@@ -211,6 +211,4 @@ def three_ways(table: SeriesTable) -> SeriesTable:
     """Every series three times: with header and pixels, with its header alone, and with its pixels alone."""
     alone = replace(table, has_pixels=np.zeros(len(table), bool))
     pictures = without_header(table.take(np.flatnonzero(table.has_pixels)))
-    parts = (table, alone, pictures)
-    names = table.__dataclass_fields__
-    return SeriesTable(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    return joined((table, alone, pictures))

@@ -19,9 +19,9 @@ from radfoundry.stages.curate.settings import Block, Config, Progress
 from radfoundry.stages.curate.tables import exact
 
 if TYPE_CHECKING:
-    from radfoundry.train.series_bank import SeriesTable
+    from radfoundry.train.series_bank import PixelBank, SeriesTable
 
-TEST_SERIES = 1500
+TEST_SERIES, FEWEST_TESTED, MOST_TURNS = 1500, 600, 8
 HARD = ("MRA", "SSFP", "ADC", "DWI")
 BATCH = 128
 
@@ -57,12 +57,12 @@ def run(cohort: Cohort | None, config: Config, writer: runs.RunWriter, progress:
 def _tables(config: Config, progress: Progress | None) -> tuple[SeriesTable, SeriesTable]:
     """Series to learn from (without the held-out make) and series to test on; their bodies are different people."""
     from radfoundry.simulate.series_headers import MAKES
-    from radfoundry.train.series_bank import PixelBank, draw_table, make_bank
+    from radfoundry.train.series_bank import draw_table, make_bank
 
     tested = max(2, config.bodies // 4)
     if progress is not None:
         progress("simulate bodies", 0, config.bodies)
-    banks: list[PixelBank] = [
+    banks = [
         make_bank(config.bodies - tested, seed=2 * config.seed + 1_000_003),
         make_bank(tested, seed=2 * config.seed + 2_000_003),
     ]
@@ -70,8 +70,20 @@ def _tables(config: Config, progress: Progress | None) -> tuple[SeriesTable, Ser
         progress("simulate bodies", config.bodies, config.bodies)
     drawn = draw_table(int(config.train_series / (1 - MAKES[config.held_make][1])), banks[0], seed=config.seed + 1)
     train = drawn.take(np.flatnonzero(drawn.make != config.held_make))
-    test = draw_table(TEST_SERIES, banks[1], seed=config.seed + 2, make=config.held_make)
-    return train, test.take(np.flatnonzero(test.has_pixels))
+    return train, _tested(banks[1], config)
+
+
+def _tested(bank: PixelBank, config: Config) -> SeriesTable:
+    """Series of the held-out make with pixels; few bodies have few kinds of image, so it may take several draws."""
+    from radfoundry.train.series_bank import draw_table, joined
+
+    found: list[SeriesTable] = []
+    for turn in range(MOST_TURNS):
+        drawn = draw_table(TEST_SERIES, bank, seed=config.seed + 2 + 1000 * turn, make=config.held_make)
+        found.append(drawn.take(np.flatnonzero(drawn.has_pixels)))
+        if sum(map(len, found)) >= FEWEST_TESTED:
+            break
+    return joined(found)
 
 
 def _chosen(train: SeriesTable, test: SeriesTable, config: Config, progress: Progress | None) -> dict[str, np.ndarray]:
