@@ -188,3 +188,6 @@ def test_dicom_segmentations_hold_the_mask_and_refer_to_its_images(tmp_path):
     dicom_seg.write_segmentation(turned, volume.reorient("RAS"), source, labels, tmp_path / "s.dcm", model="m")
     again = dicom_seg.read_segmentation(tmp_path / "s.dcm", volume, source, labels)
     assert np.array_equal(again, classes)
+    alone = (turned == 3).astype(np.uint8)  # one segment in one slice: what frames share is written elsewhere
+    dicom_seg.write_segmentation(alone, volume.reorient("RAS"), source, {"spot": (1,)}, tmp_path / "a.dcm", model="m")
+    assert (tmp_path / "a.dcm").is_file()

@@ -220,10 +220,15 @@ def read_segmentation(path: Path, volume: Volume, source: Sequence[Slice], label
     classes = np.zeros(volume.shape, np.uint8)
     pixels = np.atleast_3d(read.pixel_array) if int(read.NumberOfFrames) > 1 else read.pixel_array[None]
     for frame, about in zip(pixels, read.PerFrameFunctionalGroupsSequence, strict=True):
-        reference = about.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
-        number = numbers[int(about.SegmentIdentificationSequence[0].ReferencedSegmentNumber)]
+        reference = _group(read, about, "DerivationImageSequence").SourceImageSequence[0].ReferencedSOPInstanceUID
+        number = numbers[int(_group(read, about, "SegmentIdentificationSequence").ReferencedSegmentNumber)]
         spots = places(by_instance[str(reference)], volume)
         if spots is None:
             raise InputError("a frame lies outside the volume", where=path.name, finding="geometry")
         classes[tuple(spots[frame > 0].T)] = number
     return classes
+
+
+def _group(read: Any, frame: Any, name: str) -> Any:
+    """A functional group of a frame; what all frames share is written once for all of them."""
+    return (frame if name in frame else read.SharedFunctionalGroupsSequence[0])[name][0]
