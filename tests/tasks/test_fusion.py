@@ -159,3 +159,8 @@ def test_covariates_that_hold_the_answer_help():
     assert loss[0] < loss[1] - 0.05
     with pytest.raises(InputError, match="cannot be averaged"):
         fitted("average", rows=rows, also=("age_years",))
+
+
+def test_few_exams_do_not_make_it_diverge():
+    rows = make_rows(patients=6, missing=0.0)
+    assert np.isfinite(fitted("experts", rows=rows, steps=30).predict(rows)).all()

@@ -21,6 +21,7 @@ from radfoundry.tasks.slots import Exams
 KINDS = ("binary", "multiclass", "ordinal", "multilabel", "regression", "survival")
 INNER_FOLDS = 3
 PER_EXAMS = 100  # weights are held back less the more exams teach
+MOST_HELD = 0.5  # of a weight, in one step
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _descend(fitted: FusedNet, inputs: tuple[torch.Tensor, torch.Tensor], exams:
     rest = [value for name, value in network.named_parameters() if not name.startswith(("trusted", "readout.gaps"))]
     groups = [
         {"params": kept, "weight_decay": 0.0},
-        {"params": rest, "weight_decay": descent.decay * PER_EXAMS / len(exams)},
+        {"params": rest, "weight_decay": min(descent.decay * PER_EXAMS / len(exams), MOST_HELD / descent.rate)},
     ]
     optimiser = torch.optim.AdamW(groups, lr=descent.rate, fused=True)
     fading = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, descent.steps)
