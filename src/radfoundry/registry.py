@@ -47,6 +47,7 @@ HEADS = {
     "cox": "radfoundry.tasks.heads:cox",
 }
 TASKS = {
+    "detect": "radfoundry.tasks.detect:build",
     "lesion-present": "radfoundry.tasks.questions:lesion_present",
     "age": "radfoundry.tasks.questions:age",
     "classify": "radfoundry.tasks.questions:classify",
@@ -60,6 +61,7 @@ TASKS = {
     "zero-shot": "radfoundry.tasks.zero_shot:build",
     "point": "radfoundry.tasks.pointing:build",
     "draft": "radfoundry.tasks.drafts:build",
+    "arbitrate": "radfoundry.tasks.arbiter:build",
     "segment": "radfoundry.tasks.segment:build",
     "annotators": "radfoundry.tasks.annotators:build",
 }

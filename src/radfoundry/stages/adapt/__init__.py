@@ -13,8 +13,10 @@ PATIENTS = "radfoundry.stages.adapt.patients"
 # Questions whose answer is not one value per patient, by the name of the task: a module with run(config, progress=).
 DENSE: dict[str, str] = {
     "segment": "radfoundry.stages.adapt.segment",
+    "detect": "radfoundry.stages.adapt.detect",
     "annotators": "radfoundry.stages.adapt.annotators",
     "draft": "radfoundry.stages.adapt.draft",
+    "arbitrate": "radfoundry.stages.adapt.arbitrate",
 }
 
 

@@ -13,7 +13,9 @@ PATIENTS = "radfoundry.stages.predict.patients"
 # Predictors whose answer is not one value per patient, by the kind of their task: a module with run(config, progress=).
 DENSE: dict[str, str] = {
     "segmentation": "radfoundry.stages.predict.segment",
+    "detection": "radfoundry.stages.predict.detect",
     "draft": "radfoundry.stages.predict.draft",
+    "arbitration": "radfoundry.stages.predict.arbitrate",
 }
 
 
