@@ -170,3 +170,23 @@ def test_an_encoder_that_reads_the_header_answers_anew_when_the_header_changes(t
     assert not np.allclose(before[0], after[0], atol=1e-4) and np.array_equal(before[1], after[1])
     blind = [embedding.embed(one, plain).vectors for one in (whole, changed)]
     assert np.array_equal(*blind)
+
+
+def test_a_film_keeps_its_rows_and_columns_whatever_its_plane():
+    pixels = np.random.default_rng(0).random((1, 140, 150, 1)).astype(np.float32)
+    coronal = np.array([[-1.0, 0, 0, 0], [0, 0, -1.0, 0], [0, -1.0, 0, 0], [0, 0, 0, 1.0]])
+    volume = Volume(pixels, coronal)
+    spec = intensity.build(dimensions=2).spec
+    film = Series(
+        "s",
+        "p",
+        "c",
+        Acquisition(modality="DX"),
+        volume.array.shape,
+        (1.0,) * 3,
+        plane="coronal",
+        loader=lambda _: volume,
+    )
+    image = embedding.image_of(film, embedding.plan_for(spec), spec, None)
+    assert image.shape == (1, 128, 128, 1)
+    assert np.corrcoef(image[0, ..., 0].ravel(), pixels[0, 6:134, 11:139, 0].ravel())[0, 1] > 0.999

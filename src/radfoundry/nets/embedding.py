@@ -166,6 +166,8 @@ def refusal(series: Series, spec: EncoderSpec) -> str:
 def image_of(series: Series, plan: prepare.Plan, spec: EncoderSpec, folder: str | None) -> np.ndarray:
     """(channels, I, J, K) float32; a series over time or b-value is averaged, colours become grey."""
     cache = None if folder is None else Path(folder) / "cache"
+    if series.shape[3] == 1 and series.plane in ("coronal", "sagittal"):
+        plan = dataclasses.replace(plan, orientation=None)  # turned, a film of another plane would lie on edge
     array = prepare.prepared(series, plan, cache=cache).array.astype(np.float32)
     if len(array) != spec.channels:
         array = np.repeat(array.mean(axis=0, keepdims=True), spec.channels, axis=0)

@@ -13,7 +13,15 @@ from radfoundry.records import Acquisition, InputError, Series
 from radfoundry.tasks.covariates import SLOT, Columns
 from radfoundry.tasks.examples import Examples, fact_of
 
-BY = {"sequence": "sequence", "plane": "plane", "view": "view_position", "laterality": "laterality"}
+BY = {
+    "sequence": "sequence",
+    "plane": "plane",
+    "view": "view_position",
+    "laterality": "laterality",
+    "contrast": "contrast_agent",
+}
+AGENT = "contrast"  # which agent it was differs between hospitals
+LATERAL = ("LL", "RL")  # a lateral film is one view, whichever side lies at the detector
 JOINED = "+"
 
 
@@ -83,8 +91,15 @@ def facts_of(by: str) -> tuple[str, ...]:
 
 def slot_of(series: Series, facts: Sequence[str]) -> str | None:
     """The name of a series' slot, or None where it states none of the facts."""
-    said = [fact_of(series, fact) for fact in facts]
+    said = [_said(series, fact) for fact in facts]
     return " ".join(str(value) for value in said if value is not None) or None
+
+
+def _said(series: Series, fact: str) -> Any:
+    value = fact_of(series, fact)
+    if fact == BY["contrast"] and value is not None:
+        return AGENT
+    return "lateral" if fact == BY["view"] and value in LATERAL else value
 
 
 def names(rows: Examples, by: str, *, least: int = 2) -> tuple[str, ...]:
