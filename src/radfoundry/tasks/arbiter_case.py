@@ -93,16 +93,24 @@ def decide(cases: Cases, task: ArbitrateTask, head: heads.Head, *, folds: int, s
         joined(lambda piece: piece.evidence.retrieved),
     )
     first = pieces[0]
+    attacks = {
+        how: (
+            joined(lambda piece, how=how: piece.attacks[how][0]),
+            joined(lambda piece, how=how: piece.attacks[how][1]),
+        )
+        for how in first.attacks
+    }
     return Decided(
-        *(joined(lambda piece, name=name: getattr(piece, name)) for name in ("case", "patient", "target")),
-        evidence,
-        *(joined(lambda piece, name=name: getattr(piece, name)) for name in ("decided", "mean", "chosen")),
-        {
-            name: tuple(joined(lambda piece, name=name, side=side: piece.attacks[name][side]) for side in (0, 1))
-            for name in first.attacks
-        },  # ty: ignore[invalid-argument-type]
-        {name: joined(lambda piece, name=name: piece.without[name]) for name in first.without},
-        joined(lambda piece: piece.forced),
+        case=joined(lambda piece: piece.case),
+        patient=joined(lambda piece: piece.patient),
+        target=joined(lambda piece: piece.target),
+        evidence=evidence,
+        decided=joined(lambda piece: piece.decided),
+        mean=joined(lambda piece: piece.mean),
+        chosen=joined(lambda piece: piece.chosen),
+        attacks=attacks,
+        without={name: joined(lambda piece, name=name: piece.without[name]) for name in first.without},
+        forced=joined(lambda piece: piece.forced),
     )
 
 
