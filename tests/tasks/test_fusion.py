@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from fusion_samples import make_rows
 
 from radfoundry import registry
 from radfoundry.config import Component
-from radfoundry.records import Case, InputError, Predictions
+from radfoundry.nets.embedding import Embeddings
+from radfoundry.records import Case, Cohort, InputError, Predictions, Task
 from radfoundry.stats import auc
-from radfoundry.tasks import contributions, covariates, fitted_files, fusion, heads, slots
+from radfoundry.tasks import contributions, covariates, fitted_files, fusion, fusion_beside, heads, probe, slots
 from radfoundry.tasks.examples import by_case
 
 WAYS = tuple(registry.entries("fusions"))
@@ -164,3 +166,21 @@ def test_covariates_that_hold_the_answer_help():
 def test_few_exams_do_not_make_it_diverge():
     rows = make_rows(patients=6, missing=0.0)
     assert np.isfinite(fitted("experts", rows=rows, steps=30).predict(rows)).all()
+
+
+def test_a_kind_of_image_that_few_have_is_not_asked_alone():
+    rows = make_rows(patients=24, missing=0.0)
+    sequence = np.array([series.sequence for series in rows.views.series])
+    kept = rows.take((sequence != "T2w") | np.isin(rows.case, ["case003", "case009"]))
+    series = tuple(rows.views.series[row] for row in kept.row)
+    cohort = Cohort(tuple(rows.views.cases.values()))
+    table = Embeddings(series, kept.features, "made", "made", "made")
+    truth = {str(case): int(answer) for case, answer in zip(rows.case, rows.answer, strict=True)}
+    head = heads.logistic(strengths=[0.1], inner_folds=2)
+    views = SimpleNamespace(series=series, cases=rows.views.cases)
+    learner = fusion.Fused(fusion.named(Component(name="late")), head, views)
+    design = probe.Design({}, {}, folds=4)
+    found, beside = fusion_beside.ask(cohort, table, learner, task=Task("large", "large"), truth=truth, design=design)
+    assert found.fitted.slots == ("DWI", "T1w", "T2w") and "T2w" not in beside.found
+    assert any(note.startswith("T2w alone is not answered: too few") for note in beside.notes)
+    assert len(beside.added.case) == 24 and set(beside.found) == {"fused", "DWI", "T1w", "single"}

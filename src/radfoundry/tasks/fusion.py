@@ -109,7 +109,7 @@ class Fused:
     @property
     def name(self) -> str:
         """What it is called in tables."""
-        return f"{self.fusion.name} fusion" if not self.only else ", ".join(self.only)
+        return f"fusion ({self.fusion.name})" if not self.only else ", ".join(self.only)
 
     def fit(self, rows: Examples, *, kind: str, classes: int) -> FittedFused:
         """Learn which slots there are and what they say; refuses rows that state nothing to tell slots by."""

@@ -106,26 +106,32 @@ def ask(
     fused = Watched(learner, learner.views)
     main = answered(fused)
     final: FittedFused = main.fitted.inner
+    notes: list[str] = []
     others = {name: Watched(_other(learner, name), learner.views) for name in learner.fusion.beside}
     found = {FUSED: main.predictions, **{name: answered(one).predictions for name, one in others.items()}}
     images = [name for name in final.slots if name != SLOT]
     if len(final.slots) > 1:
         singles = {name: Watched(alone(learner, name), learner.views) for name in final.slots}
-        found |= {name: answered(single).predictions for name, single in singles.items()}
-        if len(images) > 1:
-            best = BestAlone({name: singles[name] for name in images}, learner.views)
-            found[BEST] = answered(best).predictions
-        if SLOT in final.slots and len(images) > 1:
+        for name, single in list(singles.items()):
+            try:
+                found[name] = answered(single).predictions
+            except InputError as error:
+                if error.finding not in ("too-few", "one-class"):
+                    raise
+                notes.append(f"{name} alone is not answered: {error.what}")
+                del singles[name]
+        chosen = {name: singles[name] for name in images if name in singles}
+        if len(chosen) > 1:
+            found[BEST] = answered(BestAlone(chosen, learner.views)).predictions
+        if SLOT in final.slots:
             found[IMAGES] = answered(replace(learner, covariates=())).predictions
-        elif SLOT in final.slots:
-            found[IMAGES] = found[images[0]]
     without = {
         (name, slot): in_order([_without(rows, fitted, slot) for rows, fitted in watched.asked], [])[0]
         for name, watched in {FUSED: fused, **others}.items()
         for slot in final.slots
         if len(final.slots) > 1
     }
-    notes = [*_gaps(main, final)]
+    notes += _gaps(main, final)
     added = None
     if len(final.slots) <= MOST_SLOTS:
         added = together([contributions(fitted, rows) for rows, fitted in fused.asked])
