@@ -28,7 +28,9 @@ def test_ways_are_compared_on_simulated_annotators(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["cohort=simulated", "task.simulate={train: 2}"], "at least 4 of each"),
+        (["cohort=simulated", "task.simulate={train: 2}"], "a whole number from 4"),
+        (["cohort=simulated", "task.simulate={degraded: much}"], "a share from 0 to 1"),
+        (["cohort=simulated", "task.simulate=5"], "is not a mapping"),
         (["cohort=simulated", "task.simulate={trian: 20}"], "unknown key 'trian'"),
         (["cohort=simulated", "task.methods=[vote]"], "methods vote"),
         (["cohort=simulated", "tune.stepz=1"], "did you mean 'steps'"),

@@ -97,6 +97,10 @@ def test_a_changed_predictor_is_refused(fitted, tmp_path):
         (["split=nowhere"], "no split named 'nowhere'"),
         (["ladder=true"], "segment has no ladder"),
         (["task.plan.spacing_mm=[1, 1]"], "three positive lengths"),
+        (["task.plan.spacing_mm=[0.01, 0.01, 0.01]"], "give a larger task.plan.spacing_mm"),
+        (["task.plan.voxels=many"], "a whole number from 512"),
+        (["task.labels=[1, 2]"], "is not a mapping"),
+        (["cohort=simulated", "task.simulate={name: thigh-dixon, cases: x}"], "a whole number from 4"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line_and_leaves_nothing(fitted, words, said, capsys):

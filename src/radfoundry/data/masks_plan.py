@@ -14,6 +14,7 @@ from radfoundry.data.prepare import Plan
 from radfoundry.records import InputError
 
 FORMAT = 1
+MOST_VOXELS = 300_000_000
 VOXELS = 110_592  # 48³: what a step of two images takes about a second for on one core
 FEWEST_CELLS = 4
 FIRST_WIDTH, LARGEST_WIDTH = 24, 192
@@ -158,6 +159,13 @@ def plan(
     chosen = seen.spacing_mm if spacing_mm is None else _three(spacing_mm, float)
     ratio = np.array(seen.spacing_mm) / np.array(chosen)
     largest = np.maximum(1, np.rint(np.array(seen.largest_shape) * ratio)).astype(int)
+    if math.prod(largest.tolist()) > MOST_VOXELS:
+        raise InputError(
+            f"images of {' x '.join(map(str, largest))} voxels of {' x '.join(f'{step:g}' for step in chosen)} mm",
+            where="plan",
+            remedy="give a larger task.plan.spacing_mm, or crop the images",
+            finding="memory",
+        )
     steps = _three([2 if fold and n >= FOLD_FROM else 1 for n in largest], int)
     patch = largest.copy()
     while math.prod(patch.tolist()) > voxels:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry.records import InputError, Task
+from radfoundry.tasks.segment import whole
 
 FUSIONS = ("majority", "staple")
 MOST_ROUNDS = 100
@@ -90,11 +91,21 @@ def build(
         raise InputError(
             f"methods {', '.join(chosen)}", where="task", remedy=f"uncertain and others of {', '.join(METHODS)}"
         )
+    if simulate is not None and not isinstance(simulate, Mapping):
+        raise InputError(f"{simulate!r} is not a mapping", where="task.simulate", remedy="write {train: 60, test: 40}")
+    for name in ("train", "test"):
+        whole((simulate or {}).get(name, 4), name=f"task.simulate.{name}", least=4)
+    share = (simulate or {}).get("degraded", 0)
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise InputError(f"{share!r}", where="task.simulate.degraded", remedy="give a share from 0 to 1")
     strange = sorted(set(simulate or {}) - {"train", "test", "degraded", "accurate"})
     if strange:
         raise InputError(f"unknown key {strange[0]!r}", where="task.simulate", remedy="train, test, degraded, accurate")
-    if heads not in ("two", "one", "drop") or reference not in FUSIONS or width < 4:
-        raise InputError(f"heads={heads} reference={reference} width={width}", where="task", remedy="see its help")
+    if heads not in ("two", "one", "drop") or reference not in FUSIONS:
+        raise InputError(
+            f"heads={heads} reference={reference}", where="task", remedy="two, one or drop; majority or staple"
+        )
+    whole(width, name="task.width", least=4)
     return Several(
         "annotators",
         "mask",

@@ -55,6 +55,9 @@ def build(
     `tolerance_mm` is that of the surface Dice. `mirror` exchanges left and right at random while learning.
     With cohort=simulated the exams are made on the way, as `simulate` says (name of a cohort, cases, its options).
     """
+    for name, given in (("labels", labels), ("plan", plan), ("simulate", simulate)):
+        if given is not None and not isinstance(given, Mapping):
+            raise InputError(f"{given!r} is not a mapping", where=f"task.{name}", remedy="write {name: value, …}")
     chosen = dict(plan or {})
     unknown = sorted(set(chosen) - set(PLANNED))
     if unknown:
@@ -64,11 +67,10 @@ def build(
         raise InputError(f"several={several!r}", where="task", remedy=f"use one of {', '.join(SEVERAL)}")
     if not np.isfinite(tolerance_mm) or tolerance_mm < 0:
         raise InputError(f"tolerance_mm={tolerance_mm}", where="task", remedy="give a length of 0 mm or more")
-    if spacing_mm is not None and (len(spacing_mm) != 3 or min(spacing_mm) <= 0):
-        raise InputError(f"spacing_mm={spacing_mm}", where="task", remedy="give three positive lengths")
-    voxels, width = int(chosen.get("voxels", masks_plan.VOXELS)), int(chosen.get("width", masks_plan.FIRST_WIDTH))
-    if voxels < 512 or width < 4:
-        raise InputError(f"voxels={voxels} width={width}", where="task.plan", remedy="voxels from 512, width from 4")
+    if spacing_mm is not None and not _are_lengths(spacing_mm):
+        raise InputError(f"spacing_mm={spacing_mm}", where="task.plan", remedy="give three positive lengths")
+    voxels = whole(chosen.get("voxels", masks_plan.VOXELS), name="task.plan.voxels", least=512)
+    width = whole(chosen.get("width", masks_plan.FIRST_WIDTH), name="task.plan.width", least=4)
     masks.labels_named(labels) if labels else None
     return Segment(
         "segment",
@@ -86,6 +88,21 @@ def build(
         several=several,
         tolerance_mm=float(tolerance_mm),
         simulate=dict(simulate or {}),
+    )
+
+
+def whole(value: Any, *, name: str, least: int) -> int:
+    """A whole number of at least `least`; refused by its name."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{value!r}", where=name, remedy=f"give a whole number from {least}")
+    return value
+
+
+def _are_lengths(values: Any) -> bool:
+    return (
+        isinstance(values, Sequence)
+        and len(values) == 3
+        and all(isinstance(value, int | float) and value > 0 for value in values)
     )
 
 

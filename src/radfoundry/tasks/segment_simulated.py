@@ -9,6 +9,7 @@ import numpy as np
 
 from radfoundry import registry, runs
 from radfoundry.records import Acquisition, Case, Cohort, InputError, Series
+from radfoundry.tasks.segment import whole
 from radfoundry.volume import Volume
 
 NAME = "simulated"
@@ -22,11 +23,10 @@ def cohort(asked: Mapping[str, Any], *, seed: int) -> Cohort:
     patients of another seed are others. Refuses an unknown name, fewer than four cases and truths that nobody has.
     """
     options = dict(asked)
-    name, cases, truth = options.pop("name", ""), int(options.pop("cases", 16)), str(options.pop("truth", TRUTHS[0]))
+    name, truth = str(options.pop("name", "")), str(options.pop("truth", TRUTHS[0]))
+    cases = whole(options.pop("cases", 16), name="task.simulate.cases", least=4)
     if truth not in TRUTHS:
         raise InputError(f"truth={truth!r}", where="task.simulate", remedy=f"one of {', '.join(TRUTHS)}")
-    if cases < 4:
-        raise InputError(f"{cases} cases", where="task.simulate", remedy="at least four")
     preset = registry.build("cohorts", name, **{"tissues": truth != "lesion", **options})
     made = [exam for case in range(cases) for exam in _exams(preset.simulate(case, seed=seed), truth)]
     if not any(series.acquisition.modality == "SEG" for case in made for series in case.series):
