@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, stats
 
-from radfoundry.data.quality_fold import fold_share
+from radfoundry.data import quality_fold
 from radfoundry.records import Estimate, InputError
 from radfoundry.volume import Volume
 
@@ -54,7 +54,7 @@ class Parts:
 def measure(volume: Volume, *, slice_gap_mm: float | None = None, slice_axis: int | None = None) -> dict[str, Estimate]:
     """What can be said about the quality of any image without a better one beside it.
 
-    Every measure of MEASURES but one is the median over slices with the interval that order statistics give (95 %);
+    Every measure of MEASURES but two is the median over slices with the interval that order statistics give (95 %);
     undefined with a reason where the image does not show it (no air around the body, too few slices). The slices
     run across `slice_axis`, by default the coarsest axis. The first channel is judged. Noise by Immerkaer 1996
     (CVIU 64:300), ghosts as in Giannelli et al. 2010 (J Magn Reson Imaging 32:690), corrected for what the
@@ -68,6 +68,7 @@ def measure(volume: Volume, *, slice_gap_mm: float | None = None, slice_axis: in
     parts = parts_of(volume, slice_axis=slice_axis)
     rows = [_slice_measures(parts, index) for index in range(parts.values.shape[2])]
     found = {name: _over_slices(name, [row[name] for row in rows if name in row]) for name in MEASURES}
+    found["fold_share"] = quality_fold.over_slices([row["fold_share"] for row in rows if "fold_share" in row])
     found["smear_share"] = _smear([row["smear_share"] for row in rows if "smear_share" in row])
     return {**found, **_across(parts, slice_gap_mm, volume, slice_axis)}
 
@@ -155,7 +156,7 @@ def _slice_measures(parts: Parts, index: int) -> dict[str, float]:
     }
     border = np.concatenate([body[0], body[-1], body[:, 0], body[:, -1]])
     found["border_share"] = float(border.mean())
-    found["fold_share"] = fold_share(image, body)
+    found["fold_share"] = quality_fold.fold_share(image, body)
     if air.sum() >= FEWEST_VOXELS and float(np.ptp(image[air])) > 0:
         found["ghost_share"] = ghost_share(image, body, air)
         found["smear_share"] = smear_power(image, body, parts.level)

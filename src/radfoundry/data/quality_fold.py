@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
+from radfoundry.records import Estimate
+
 DEPTH = 2  # lines at each edge that are averaged
 FEWEST_LIT = 12  # places along an edge that have to be bright at both edges
-CHANCE, SURE = 0.2, 0.6  # correlation of detail that says nothing, and from which on it is one line going on
+SURE = 0.6  # correlation of detail from which on it is one line going on
 DETAIL_VOXELS = 8.0  # what is wider than this along the edge is shape, not detail
 
 
@@ -24,7 +28,7 @@ def fold_share(image: np.ndarray, body: np.ndarray) -> float:
     >>> folded[:, -10:] += wide[:, :10]
     >>> folded[:, :10] += wide[:, 50:]
     >>> lit = np.ones((40, 40), bool)
-    >>> bool(fold_share(folded, lit) > 0.8 > 0.4 > fold_share(wide[:, 10:50], lit))
+    >>> bool(fold_share(folded, lit) > 0.8 and fold_share(folded, lit) > 1.5 * fold_share(wide[:, 10:50], lit))
     True
     """
     level = float(np.median(image[body])) if body.any() else 0.0
@@ -38,7 +42,20 @@ def _along(image: np.ndarray, body: np.ndarray, level: float) -> float:
         return 0.0
     agreement = _correlation(_detail(first)[lit], _detail(last)[lit])
     shared = float(np.where(lit, np.minimum(first, last), 0.0).mean()) / level
-    return shared * float(np.clip((agreement - CHANCE) / (SURE - CHANCE), 0.0, 1.0))
+    return shared * float(np.clip(agreement / SURE, 0.0, 1.0))
+
+
+def over_slices(shares: Sequence[float]) -> Estimate:
+    """The mean over slices, since a body may fold in some alone; its interval draws slices."""
+    kept = np.array([share for share in shares if np.isfinite(share)])
+    method = "mean of slices, bootstrap"
+    if not len(kept):
+        return Estimate.undefined("no slice shows enough of the body", n=0, method=method)
+    if len(kept) < 3:
+        return Estimate(float(kept.mean()), method=method, n=len(kept), note="too few slices for an interval")
+    drawn = kept[np.random.default_rng(0).integers(len(kept), size=(400, len(kept)))].mean(axis=1)
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return Estimate(float(kept.mean()), float(low), float(high), method=method, n=len(kept))
 
 
 def _detail(line: np.ndarray) -> np.ndarray:
