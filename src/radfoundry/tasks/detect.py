@@ -128,8 +128,9 @@ def spec_of(task: Detect, encoder: Any, series: Sequence[Series]) -> EncoderSpec
     kinds = tuple(sorted({item.acquisition.modality or "OT" for item in series}))
     if flat:
         shape, options = (task.side, task.side, 1), {"fit": "letterbox"}
-        return EncoderSpec("trunk", kinds, "RAS", None, shape, "zscore", 1, 2, options=options)
-    return EncoderSpec("trunk", kinds, "RAS", (task.spacing_mm, task.spacing_mm, task.spacing_mm), None, "percentile", 1, 3)
+        return EncoderSpec("trunk", kinds, "RAS", None, shape, "percentile", 1, 2, options=options)
+    spacing = (task.spacing_mm, task.spacing_mm, task.spacing_mm)
+    return EncoderSpec("trunk", kinds, "RAS", spacing, None, "percentile", 1, 3)
 
 
 def framed(series: Series, spec: EncoderSpec, folder: str | None = None) -> Framed:
