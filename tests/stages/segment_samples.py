@@ -43,11 +43,11 @@ def ingest(folder, *more):
     return folder
 
 
-def make_cohort(folder, *, patients=10, flat=False, affine=OBLIQUE, seed=0):
+def make_cohort(folder, *, patients=10, flat=False, shape=SHAPE, radius=(4, 7), seed=0):
     """`scans/` with an image and a mask a patient, and `cohort/`."""
     rng = np.random.default_rng(seed)
-    shape = (32, 32, 1) if flat else SHAPE
+    shape = (32, 32, 1) if flat else shape
     for number in range(patients):
-        image, mask = ball(rng, shape, radius=rng.uniform(4, 7))
-        write_pair(folder / "scans", f"p{number:02d}", image, mask, np.eye(4) if flat else affine)
+        image, mask = ball(rng, shape, radius=rng.uniform(*radius))
+        write_pair(folder / "scans", f"p{number:02d}", image, mask, np.eye(4) if flat else OBLIQUE)
     return ingest(folder)
