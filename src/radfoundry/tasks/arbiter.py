@@ -98,19 +98,21 @@ class Stacker:
 
 def build(
     *,
-    target: str,
-    specialists: list[str] | str,
+    target: str = "",
+    specialists: Sequence[str] | str = (),
     arbiter: str = STACKER,
     neighbours: int = NEIGHBOURS,
     address: str = "",
 ) -> ArbitrateTask:
     """Is it so? Several specialists have said; an arbiter weighs them, its own look and similar cases.
 
-    Refuses fewer than two specialists, one that is named twice, unknown arbiters, and a language model without an
+    Refuses no target, fewer than two specialists, one named twice, unknown arbiters, and a language model without an
     address.
     """
     from radfoundry import registry
 
+    if not target:
+        raise InputError("no label is named", where="task.target", remedy="task.target=LABEL")
     names = (specialists,) if isinstance(specialists, str) else tuple(str(name) for name in specialists)
     if len(names) < 2:
         raise InputError(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from radfoundry.records import InputError
 from radfoundry.text import context, language
 from radfoundry.text.ontology import ANY, Ontology, load
 from radfoundry.text.sentences import Sentence, split
@@ -67,6 +68,8 @@ def read(text: str, *, ontology: Ontology | None = None, region: str = "", where
     """
     language.require_english(text, where=where)
     known = ontology or load()
+    if region and region not in known.regions:
+        raise InputError(f"unknown region {region!r}", where="region", remedy=f"known: {', '.join(known.regions)}")
     region = region or region_of(text, known)
     mentions: list[Mention] = []
     for sentence in split(text):

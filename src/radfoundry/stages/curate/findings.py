@@ -25,7 +25,11 @@ def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progre
     it (`doubt` and `unmentioned` say otherwise). Refuses a cohort without reports, or without one in English.
     """
     from radfoundry.text.findings import read, verdicts
+    from radfoundry.text.ontology import load
 
+    known = load().regions
+    if config.region and config.region not in known:
+        raise InputError(f"unknown region {config.region!r}", where="region", remedy=f"known: {', '.join(known)}")
     cases = [case for case in cohort.cases if case.reports]
     if not cases:
         raise InputError("no case has a report", where=config.cohort, remedy="add reports with radfoundry ingest")
