@@ -14,11 +14,9 @@ from torch import nn
 from radfoundry.nets import adapters
 from radfoundry.nets.bundled import AnatomyEncoder
 from radfoundry.nets.unet import Step, UNet
-from radfoundry.nets.vit import TokenEncoder
 from radfoundry.records import InputError
 
 RUNGS = ("frozen", "adapter", "full")
-FEWEST_CHANNELS = 8
 
 
 @dataclass(frozen=True)
@@ -212,9 +210,3 @@ def segmenter(encoder: Any, sizes: Sizes, shape: Step, *, decoder: str, rung: st
             else:
                 raise InputError(f"decoder {decoder!r}", remedy="use head=light, multi-block or unet")
     return Segmenter(own, made, rung=rung, added=added)
-
-
-def token_encoder(encoder: Any) -> TokenEncoder | None:
-    """The token encoder inside an encoder, if there is one."""
-    modules = encoder.modules() if isinstance(encoder, nn.Module) else ()
-    return next((module for module in modules if isinstance(module, TokenEncoder)), None)
