@@ -93,7 +93,9 @@ def mammograms(work: Path, to: Path) -> dict[str, str]:
     table["file"] = table["file"].astype(str)
     kept = table[["file", "subject", "dense", "abnormal", "side"]]
     renamed = _renamed(work, "mammograms", source, kept)
-    cohort = prepared(work, "mammograms", renamed[0], renamed[1], pattern=r"(?P<patient>mias\d+)_", modality="MG")
+    cohort = prepared(
+        work, "mammograms", renamed[0], renamed[1], pattern=r"(?P<patient>mias\d+)_(?P<case>mdb\d+)", modality="MG"
+    )
     tasks = [{"name": "classify", "target": name} for name in ("dense", "abnormal")]
     return compared(cohort, to, tasks=tasks, encoders=["vit2d-tiny"], against=FLAT)
 
@@ -151,7 +153,7 @@ def heart(work: Path, to: Path) -> dict[str, str]:
     table = pd.read_csv(source / "manifest.csv")
     table["failing"] = table["group"].str.startswith("HF").astype(int)
     table = table.groupby("subject").head(6)[["file", "failing", "lv_pixels"]]
-    pattern = r"(?P<patient>SC-\w+-(?:\w+-)?\d+)-IM"
+    pattern = r"(?P<patient>SC-\w+-(?:\w+-)?\d+)-IM-\d+-(?P<case>\d+)"
     cohort = prepared(work, "heart", source, table, pattern=pattern, modality="MR")
     tasks = [{"name": "classify", "target": "failing"}, {"name": "regress", "target": "lv_pixels"}]
     return compared(cohort, to, tasks=tasks, encoders=["vit2d-tiny"], against=FLAT, folds=4)
@@ -163,7 +165,7 @@ def hippocampus(work: Path, to: Path) -> dict[str, str]:
     table = pd.read_csv(source / "manifest.csv")
     total = table["vol_anterior_mm3"] + table["vol_posterior_mm3"]
     table = table.assign(small=(total < total.median()).astype(int), anterior=table["vol_anterior_mm3"] / total)
-    table = table[["file", "small", "anterior"]]
+    table = table[["file", "small", "anterior"]].iloc[::3]
     cohort = prepared(work, "hippocampus", source, table, pattern=r"(?P<patient>hippocampus_\d+)", modality="MR")
     tasks = [{"name": "classify", "target": "small"}, {"name": "regress", "target": "anterior"}]
     bright = {"name": "intensity", "spacing_mm": 1.0}
