@@ -95,7 +95,7 @@ def test_series_without_a_mask_are_left_out_with_the_reason():
 def test_a_prior_survives_the_disk_and_refuses_nonsense():
     for prior in (priors.ball(radius_mm=20, wrong_mm=(40, 0, 0)), priors.mask(labels=[1, 2], margin_mm=3)):
         assert priors.restored(prior.to_dict()) == prior
-    for options, said in (({"radius_mm": 0}, "above 0"), ({"radius_mm": 5, "offset_mm": [1]}, "three numbers")):
+    for options, said in (({"radius_mm": 0}, "sizes above 0"), ({"radius_mm": 5, "offset_mm": 1}, "three numbers")):
         with pytest.raises(InputError, match=said):
             priors.ball(**options)
     with pytest.raises(InputError, match="did you mean 'places'"):

@@ -38,7 +38,9 @@ class Prior:
         if self.how not in HOW:
             raise registry.unknown("way", self.how, HOW, where="prior.how")
         if self.margin_mm < 0 or (self.name == "ball" and not self.radius_mm > 0):
-            raise InputError(f"radius_mm={self.radius_mm} margin_mm={self.margin_mm}", where="prior", remedy="above 0")
+            raise InputError(
+                f"radius_mm={self.radius_mm} margin_mm={self.margin_mm}", where="prior", remedy="give sizes above 0"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -197,7 +199,7 @@ def _looked(encoder: Any, image: np.ndarray, region: np.ndarray, how: str) -> np
 
 
 def _three(values: Sequence[float], name: str) -> tuple[float, float, float]:
-    if isinstance(values, str) or len(values) != 3:
+    if not isinstance(values, (list, tuple)) or len(values) != 3:
         raise InputError(f"{values!r} is not three numbers", where=f"prior.{name}", remedy="give millimetres, x, y, z")
     first, second, third = (float(value) for value in values)
     return first, second, third

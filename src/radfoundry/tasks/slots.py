@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -85,7 +86,8 @@ def facts_of(by: str) -> tuple[str, ...]:
     known = {*BY, *Acquisition.__dataclass_fields__, "site"}
     for word in words:
         if word not in known:
-            raise registry.unknown("fact", word, known, where="fuse.by")
+            near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+            raise registry.unknown("fact", word, near or BY, where="fuse.by", remedy="or any header field")
     return tuple(BY.get(word, word) for word in words)
 
 
