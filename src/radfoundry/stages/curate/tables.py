@@ -38,10 +38,11 @@ def cards(cohort: Cohort, verdicts: Mapping[str, Judgement], folder: Path) -> Bl
     pictured = sorted(cohort.series, key=lambda series: (order[verdicts[series.key].verdict], series.key))[
         :MOST_PICTURES
     ]
+    shown = {series.key for series in pictured}
     rows = [
         {
             "key": series.key,
-            "png": picture(series, folder) if series in pictured else "",
+            "png": picture(series, folder) if series.key in shown else "",
             "caption": caption(series),
             "sequence": series.sequence,
             "verdict": verdicts[series.key].verdict,
