@@ -76,6 +76,12 @@ def test_upper_rungs_leave_the_given_encoder_alone_and_learn_more():
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
 
 
+def test_the_multi_block_decoder_reaches_the_voxels_of_any_size():
+    made = decoders.segmenter(vit.tiny(), SIZES, (12, 14, 10), decoder="multi-block", rung="frozen", seed=0)
+    for shape in ((12, 14, 10), (9, 16, 17)):
+        assert made(noise(1, 1, *shape)).shape == (1, 3, *shape)
+
+
 def test_an_encoder_without_blocks_is_refused_by_the_multi_block_decoder():
     with pytest.raises(InputError, match="no transformer blocks"):
         decoders.segmenter(conv.tiny(), SIZES, SHAPE, decoder="multi-block", rung="frozen", seed=0)

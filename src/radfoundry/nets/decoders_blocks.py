@@ -18,6 +18,7 @@ from radfoundry.records import InputError
 
 DEPTHS = 4
 FEWEST = 8
+WHOLE = 32
 
 
 class ChannelNorm(nn.Module):
@@ -44,12 +45,14 @@ class MultiBlockDecoder(nn.Module):
 
     def __init__(self, sizes: Sizes, encoder: Any, probe: torch.Tensor) -> None:
         super().__init__()
-        found = self.block_maps(encoder, probe)
+        # Whole multiples of any usual patch, so that image over grid is the size of a token.
+        missing = [0 if int(n) == 1 else -int(n) % WHOLE for n in probe.shape[2:]]
+        larger = nn.functional.pad(probe, (0, missing[2], 0, missing[1], 0, missing[0]))
+        found = self.block_maps(encoder, larger)
         width = sum(int(part.shape[1]) for part in found)
-        steps = [
-            round(math.log2(max(1.0, int(n) / int(m))))
-            for n, m in zip(probe.shape[2:], found[0].shape[2:], strict=True)
-        ]
+        patch = [int(n) / int(m) for n, m in zip(larger.shape[2:], found[0].shape[2:], strict=True)]
+        steps = [round(math.log2(max(1.0, size))) for size in patch]
+        self.exact = all(2**step == size for step, size in zip(steps, patch, strict=True))
         layers: list[nn.Module] = []
         for index in range(max(steps)):
             stride = tuple(2 if max(steps) - index <= step else 1 for step in steps)
@@ -73,6 +76,8 @@ class MultiBlockDecoder(nn.Module):
         """Image (for its size alone) and maps to scores (batch, classes, I, J, K)."""
         grown = self.head(self.grow(torch.cat(list(maps), dim=1)))
         i, j, k = (int(n) for n in x.shape[2:])
+        if not self.exact:
+            return nn.functional.interpolate(grown, size=(i, j, k), mode="trilinear", align_corners=False)
         return grown[:, :, :i, :j, :k]
 
 
