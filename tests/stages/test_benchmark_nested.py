@@ -83,7 +83,7 @@ def test_another_cohort_groups_and_survival_by_label(flat, tmp_path):
         ({"task": LARGE, "repeats": 2, "against": [{"name": "header", "alos": ["grade"]}]}, "did you mean 'also'"),
         ({"tasks": [LARGE, LARGE]}, "asked twice"),
         ({"task": {"name": "classify", "target": "constant"}, "repeats": 2}, "same value"),
-        ({"task": LARGE, "against": ["header"], "choices": {"head": ["linear", "mona"]}}, "no weights to tune"),
+        ({"task": LARGE, "against": ["header"], "choices": {"head": ["linear", "mona"]}}, "with weights to tune"),
     ],
 )
 def test_what_is_refused_leaves_nothing_behind(flat, tmp_path, values, said):

@@ -80,14 +80,14 @@ def evaluate(
     """Every pipeline for every question of every encoder, by (encoder, task, pipeline).
 
     With a `folder` each finished one is kept there under a name made of everything it depends on: an interrupted call
-    goes on where it stopped, with the same numbers. Pipelines whose head does not answer a kind of question are left
-    out for it.
+    goes on where it stopped, with the same numbers. Left out are pipelines whose head does not answer a kind of
+    question, and rungs of features without weights.
     """
     jobs = [
         Job(one, pipeline, design, None if folder is None else str(folder / f"{_mark(one, pipeline, design)}.npz"))
         for one in asked
         for pipeline in pipelines
-        if pipeline.answers(one.kind)
+        if answers(one, pipeline)
     ]
     found: dict[tuple[str, str, Pipeline], Outcome] = {}
     todo = []
@@ -102,6 +102,11 @@ def evaluate(
         if progress:
             progress("evaluate", len(found), len(jobs))
     return {_key(job): found[_key(job)] for job in jobs}
+
+
+def answers(asked: Rows, pipeline: Pipeline) -> bool:
+    """Whether a pipeline's head answers this kind of question and, for rungs, has an encoder with weights to tune."""
+    return pipeline.answers(asked.kind) and (pipeline.head not in RUNGS or pipeline.head in asked.learners)
 
 
 def _key(job: Job) -> tuple[str, str, Pipeline]:

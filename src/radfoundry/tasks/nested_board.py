@@ -207,10 +207,12 @@ def optimism(found: Board, encoder: str) -> Estimate:
     rows = [place for place, (owner, name) in enumerate(found.candidates) if owner == encoder and name != CHOSEN]
     if len(rows) < 2:
         raise InputError("one pipeline: nothing to choose", where=f"encoder {encoder}", remedy="give choices")
-    best = np.array(rows)[np.nanargmax(found.value[rows], axis=0)]
-    columns, own = np.arange(len(found.tasks)), found.row((encoder, CHOSEN))
-    value = (found.value[best, columns] - found.value[own]).mean()
-    return found._estimate(float(value), (found.drawn[best, columns] - found.drawn[own]).mean(axis=0))
+    columns, own = np.flatnonzero(~np.isnan(found.value[rows]).all(axis=0)), found.row((encoder, CHOSEN))
+    if not len(columns):
+        return Estimate.undefined("no question is answered", n=found.patients)
+    best = np.array(rows)[np.nanargmax(found.value[rows][:, columns], axis=0)]
+    value = (found.value[best, columns] - found.value[own, columns]).mean()
+    return found._estimate(float(value), (found.drawn[best, columns] - found.drawn[own, columns]).mean(axis=0))
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def numbers(
     metrics = {f"{name}/{found.figure}": found.estimate((name, own)) for name in encoders_of(found)}
     for one, other in pairs:
         metrics[f"{one}-minus-{other}/{found.figure}"] = found.difference((one, own), (other, own))
-    for effect in made:
+    for effect in (one for one in made if one.gain.defined):
         metrics[f"{effect.encoder}:{effect.factor}={effect.level}-minus-base/{found.figure}"] = effect.gain
     metrics |= _interactions(found, pipelines, pairs)
     if len(pipelines) > 1:
@@ -60,7 +60,9 @@ def _interactions(found: Board, pipelines: Sequence[Pipeline], pairs: Sequence[t
     for one, other in pairs:
         for level in [pipeline.named(base) for pipeline in pipelines[1:]]:
             parts = [(1.0, (one, level)), (-1.0, (one, "base")), (-1.0, (other, level)), (1.0, (other, "base"))]
-            metrics[f"{one}:{level}-minus-{other}:{level}/{found.figure}-effect"] = found.contrast(parts)
+            gain = found.contrast(parts)
+            if gain.defined:
+                metrics[f"{one}:{level}-minus-{other}:{level}/{found.figure}-effect"] = gain
     return metrics
 
 
@@ -74,6 +76,7 @@ def blocks(found: Board, pipelines: Sequence[Pipeline], made: Sequence[Effect], 
         drawn.append(_ranks(leaders))
     if apart is not None:
         drawn.append(pages.ranking("Models over tasks", apart))
+    made = [one for one in made if one.gain.defined]
     if made:
         drawn += [_effects(made, found), _effect_picture(made, found)]
     drawn.append(_by_task(found, shown))

@@ -104,7 +104,7 @@ def rows_of(
     """The rows of one question from one source of features, with what is needed to tune its encoder."""
     rows = examples(source.table, truth, wanted, name="series")
     learners: dict[str, Any] = {}
-    if source.encoder is not None:
+    if tunable(source.encoder):
         folder = source.cohorts[0].path if len(source.cohorts) == 1 else None
         views = Views(source.table.series, source.encoder, folder)
         rows = dataclasses.replace(rows, views=views)
@@ -113,6 +113,11 @@ def rows_of(
         rows = dataclasses.replace(rows, features=_header(source, task)(rows))
     mark = mark_of(rows, source.table.fingerprint, source.table.plan, task.kind, dataclasses.asdict(tuning))
     return Rows(source.name, task.name, task.kind, class_count(task.kind, truth), rows, mark, learners)
+
+
+def tunable(encoder: Any) -> bool:
+    """Whether there are weights that a rung could tune."""
+    return hasattr(encoder, "parameters") and any(True for _ in encoder.parameters())
 
 
 def _header(source: Source, task: Task) -> Callable[[Examples], np.ndarray]:

@@ -15,7 +15,7 @@ from radfoundry.stages.benchmark.settings import Config, Progress
 from radfoundry.stages.benchmark.titles import distinct
 from radfoundry.tasks import nested_sources, questions
 from radfoundry.tasks.nested import Design, Rows
-from radfoundry.tasks.nested_pipeline import Pipeline, grid
+from radfoundry.tasks.nested_pipeline import RUNGS, Pipeline, grid
 from radfoundry.tasks.tuned import Tuning
 
 KINDS = ("binary", "multiclass", "ordinal", "multilabel", "regression", "survival")
@@ -71,6 +71,11 @@ def plan(config: Config, cohorts: Sequence[Cohort], *, progress: Progress | None
         among = sources[0].table.series if sources else ()
         sources.append(nested_sources.open_source(cohorts, component, name=name, among=among, progress=progress))
     sources.sort(key=lambda one: names.index(one.name))
+    rungs = [one.head for one in pipelines if one.head in RUNGS]
+    if rungs and not any(nested_sources.tunable(one.encoder) for one in sources):
+        raise InputError(
+            f"{rungs[0]} needs an encoder with weights to tune", where="choices.head", remedy="leave it out"
+        )
     design = Design(config.folds, config.repeats, config.inner_folds, config.seed)
     return Plan(cohort, asked, sources, pipelines, design, tuple(notes))
 

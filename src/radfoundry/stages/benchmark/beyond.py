@@ -84,14 +84,14 @@ def _kept_outside(way: Component, cohort: Cohort, outside: Cohort | None) -> dic
 def _answers(
     config: Config, plan: Any, question: tuple[Task, Mapping[str, Any]], keys: Mapping[str, bool], way: str
 ) -> Outcomes:
-    from radfoundry.tasks import nested_gap
+    from radfoundry.tasks import nested, nested_gap
 
     task, truth = question
     found: Outcomes = {}
     for rows in plan.rows(task, {key: value for key, value in truth.items() if key in keys}, config):
         away = np.array([keys[case] for case in rows.rows.case.tolist()])
         for pipeline in plan.pipelines:
-            if not pipeline.answers(task.kind):
+            if not nested.answers(rows, pipeline):
                 continue
             own = rows.encoder, pipeline.named(plan.pipelines[0])
             if way == "sites":
