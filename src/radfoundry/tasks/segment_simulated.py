@@ -10,7 +10,7 @@ import numpy as np
 from radfoundry import registry, runs
 from radfoundry.records import Acquisition, Case, Cohort, InputError, Series
 from radfoundry.tasks.segment import whole
-from radfoundry.volume import Volume
+from radfoundry.volume import Geometry, Volume
 
 NAME = "simulated"
 TRUTHS = ("organs", "tissues", "lesion")
@@ -19,7 +19,7 @@ TRUTHS = ("organs", "tissues", "lesion")
 def cohort(asked: Mapping[str, Any], *, seed: int) -> Cohort:
     """Exams of a simulated cohort (`name`, with `cases`, its own options and `truth`) as a cohort.
 
-    `truth` is organs (default), tissues or lesion: what the masks outline. Every image gets a mask on its own grid. The
+    `truth` is organs (default), tissues or lesion: what the masks outline. Every grid of an exam has one mask. The
     patients of another seed are others. Refuses an unknown name, fewer than four cases and truths that nobody has.
     """
     options = dict(asked)
@@ -39,6 +39,7 @@ def _exams(made: Any, truth: str) -> list[Case]:
     """One case an exam, in order; later ones know the earlier."""
     patient = str(made.person.patient_id)
     groups: dict[int, list[Series]] = {}
+    drawn_on: dict[int, list[Geometry]] = {}
     for number, item in enumerate(made.series):
         key = f"{patient}-{item.exam}-{number}"
         case = f"{patient}-{item.exam}"
@@ -46,7 +47,9 @@ def _exams(made: Any, truth: str) -> list[Case]:
         found = groups.setdefault(item.exam, [])
         found.append(_held(key, item.volume, item.acquisition, item.name, facts))
         mask = item.truth.get(truth)
-        if mask is not None:
+        known = drawn_on.setdefault(item.exam, [])
+        if mask is not None and not any(item.volume.geometry.matches(grid) for grid in known):
+            known.append(item.volume.geometry)
             values = (np.asarray(mask.array[0]) >= 0.5) if mask.units == "share" else mask.array[0]
             if values.any():
                 drawn = Volume.of(values.astype(np.uint8), item.volume.affine)
