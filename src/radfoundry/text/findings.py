@@ -68,7 +68,7 @@ def read(text: str, *, ontology: Ontology | None = None, region: str = "", where
     """
     language.require_english(text, where=where)
     known = ontology or load()
-    if region and region not in known.regions:
+    if region not in ("", ANY, *known.regions):
         raise InputError(f"unknown region {region!r}", where="region", remedy=f"known: {', '.join(known.regions)}")
     region = region or region_of(text, known)
     mentions: list[Mention] = []
