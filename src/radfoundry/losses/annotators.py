@@ -27,7 +27,9 @@ def uncertain_segmentation(
 
     scores (batch, classes, …); drawn (batch, annotators, …) classes; doubt (batch, annotators, …) a from 0. The
     cross-entropy is weighted by exp(-a) and a is added at a price, so that doubting everything does not pay: the best a
-    is the logarithm of the cross-entropy over the price where that is above 0. Soft Dice counts voxels by exp(-a) too.
+    is the logarithm of the cross-entropy over the price where that is above 0. Soft Dice counts voxels by it too. The
+    weights of a voxel are brought to a mean of 1 over the annotators: a hard voxel for which all are doubted still
+    counts, only who is believed there changes.
     `ramp` from 0 to 1 says how far the scores already learn by the doubt; at 0 they learn from every voxel alike while
     the doubt learns from them.
 
@@ -36,11 +38,12 @@ def uncertain_segmentation(
     """
     log_shares = scores.log_softmax(dim=1)
     shares = log_shares.exp()
+    weights = trusted(ramp * doubt.detach())
+    weights = weights / weights.mean(dim=1, keepdim=True)
     losses = []
     for annotator in range(drawn.shape[1]):
-        labels, a = drawn[:, annotator], doubt[:, annotator]
+        labels, a, weight = drawn[:, annotator], doubt[:, annotator], weights[:, annotator]
         entropy = -log_shares.gather(1, labels.long()[:, None])[:, 0]
-        weight = trusted(ramp * a.detach())
         voxelwise = weight * entropy + trusted(a) * entropy.detach() + PRICE * a
         truth = one_hot(labels, scores.shape[1])
         overlap = torch.stack(
