@@ -257,6 +257,7 @@ def main() -> None:
     """Do what is not done yet, within the time given, and write the result."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=1e9)
+    parser.add_argument("--kinds", nargs="*", default=["sequences", "patients"])
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     asked = parser.parse_args()
     data = Path(os.environ["RADFOUNDRY_DATA"])
@@ -272,7 +273,7 @@ def main() -> None:
     ]
     for kind, name, method in work:
         key = f"{kind}|{name}|{method}"
-        if key in rows or (method == "syn" and "ANTS_PYTHON" not in os.environ):
+        if key in rows or kind not in asked.kinds or (method == "syn" and "ANTS_PYTHON" not in os.environ):
             continue
         if time.process_time() - started > asked.seconds:
             break

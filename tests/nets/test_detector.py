@@ -54,6 +54,12 @@ def test_every_weight_learns_and_a_frozen_encoder_does_not(shape):
     assert drawn.heat.shape == (2, *(max(n // 8, 1) for n in shape))
 
 
+def test_one_slice_is_convolved_in_two_dimensions_with_the_same_result():
+    layer = torch.nn.Conv3d(2, 3, (3, 3, 1), (2, 2, 1), (1, 1, 0))
+    x = torch.rand(2, 2, 9, 7, 1, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(detector.through(layer, x), layer(x), atol=1e-6)
+
+
 def test_the_same_seed_gives_the_same_weights():
     one, other = (detector.new(None, channels=1, flat=True, frozen=False, seed=3) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))

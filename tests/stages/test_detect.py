@@ -41,7 +41,7 @@ def test_a_box_on_the_detectors_grid_holds_what_it_held_on_the_image(shape, affi
     array = 10 + np.random.default_rng(0).random(shape).astype(np.float32)
     box = np.array([[8.0, 12, 0, 16, 22, 1]]) if shape[2] == 1 else np.array([[5.0, 6, 7, 11, 12, 12]])
     low, high = box[0, :3].astype(int), box[0, 3:].astype(int)
-    array[low[0] : high[0], low[1] : high[1], low[2] : high[2]] = 1000
+    array[low[0] : high[0], low[1] : high[1], low[2] : high[2]] *= 50
     series = series_of(Volume.of(array, affine), modality="DX" if shape[2] == 1 else "CT")
     task = detect.build(grid={"side": 64, "spacing_mm": 2.0})
     made = detect.framed(series, detect.spec_of(task, None, [series]))

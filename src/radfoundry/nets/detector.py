@@ -26,6 +26,14 @@ class Drawn:
     boxes: torch.Tensor
 
 
+def through(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    """A convolution of one slice done in two dimensions, which takes half the time; volumes as they are."""
+    if x.shape[-1] > 1 or layer.kernel_size[2] > 1:
+        return layer(x)
+    flat = nn.functional.conv2d(x[..., 0], layer.weight[..., 0], layer.bias, layer.stride[:2], layer.padding[:2])
+    return flat[..., None]
+
+
 class Trunk(nn.Module):
     """Convolutions from scratch, each halving the image: one cell of 8 voxels."""
 
@@ -39,8 +47,8 @@ class Trunk(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(B, channels, I, J, K)` to `(B, 48, i, j, k)`."""
         for step, norm in zip(self.steps, self.norms[:-1], strict=True):
-            x = nn.functional.gelu(norm(step(x)))
-        return nn.functional.gelu(self.norms[-1](self.last(x)))
+            x = nn.functional.gelu(norm(through(step, x)))
+        return nn.functional.gelu(self.norms[-1](through(self.last, x)))
 
 
 class Detector(nn.Module):
@@ -76,7 +84,7 @@ class Detector(nn.Module):
 
     def forward(self, places: torch.Tensor) -> Drawn:
         """Features of places to maps."""
-        mixed = nn.functional.gelu(self.norm(self.mix(places)))
+        mixed = nn.functional.gelu(self.norm(through(self.mix, places)))
         return Drawn(self.heat(mixed)[:, 0], self.boxes(mixed))
 
     def learned(self) -> dict[str, torch.Tensor]:

@@ -21,6 +21,7 @@ KIND = "detection"
 METRICS = ("auroc", "jafroc", "froc-mean", "sensitivity-at-1", "average-precision")
 UNMARKED = ("refuse", "normal")
 PARTS = ("train", "test", "external")
+TRUNK = "trunk"
 COSTS = ("cost", "box", "image")
 
 
@@ -128,9 +129,9 @@ def spec_of(task: Detect, encoder: Any, series: Sequence[Series]) -> EncoderSpec
     kinds = tuple(sorted({item.acquisition.modality or "OT" for item in series}))
     if flat:
         shape, options = (task.side, task.side, 1), {"fit": "letterbox"}
-        return EncoderSpec("trunk", kinds, "RAS", None, shape, "percentile", 1, 2, options=options)
+        return EncoderSpec(TRUNK, kinds, "RAS", None, shape, "zscore", 1, 2, options=options)
     spacing = (task.spacing_mm, task.spacing_mm, task.spacing_mm)
-    return EncoderSpec("trunk", kinds, "RAS", spacing, None, "percentile", 1, 3)
+    return EncoderSpec(TRUNK, kinds, "RAS", spacing, None, "percentile", 1, 3)
 
 
 def framed(series: Series, spec: EncoderSpec, folder: str | None = None) -> Framed:
@@ -156,7 +157,9 @@ def _letterboxed(volume: Volume, spec: EncoderSpec) -> Framed:
         step[axis, axis] = scale
         # Edges go to edges: voxel numbers name centres.
         step[axis, 3] = (scale - 1) / 2 + (wanted[axis] - size) // 2
-    return Framed(to_size(array, wanted, "letterbox"), step, volume.affine)
+    # What is filled up is air for a trunk; an encoder gets zeros, as it was taught.
+    air = np.float32(array.min()) if spec.name == TRUNK else np.float32(0)
+    return Framed(to_size(array - air, wanted, "letterbox") + air, step, volume.affine)
 
 
 def _resampled(series: Series, volume: Volume, spec: EncoderSpec, folder: str | None) -> Framed:
