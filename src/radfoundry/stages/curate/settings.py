@@ -38,7 +38,7 @@ class Config(Settings):
 
     what: Literal["quality", "slots", "types", "types-trial", "harmonize", "duplicates", "findings"] = Field(
         default="quality",
-        description="quality, slots, types, harmonize, duplicates, or types-trial (on simulated series)",
+        description="quality, slots, types, findings, harmonize, duplicates, or types-trial (on simulated series)",
     )
     cohort: str = Field(description="cohort folder made by radfoundry ingest")
     slots: list[SlotRule] = Field(default=list(DEFAULT_SLOTS), description="slots: the inputs and what may fill them")
