@@ -37,7 +37,7 @@ def blocks(
         },
         {
             "kind": "forest",
-            "title": f"{pages.label(main)} by encoder",
+            "title": pages.capital(f"{pages.label(main)} by encoder"),
             "note": "Points with 95 % intervals.",
             "rows": [{"label": name, "estimate": value.to_dict()} for name, value in chosen.items()],
             "reference": REFERENCE.get(main),

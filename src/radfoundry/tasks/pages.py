@@ -87,6 +87,15 @@ def label(name: str) -> str:
     return known.get(name, name.replace("-", " "))
 
 
+def capital(words: str) -> str:
+    """Words as a title or the start of a sentence.
+
+    >>> capital("mean absolute error by encoder"), capital("AUROC")
+    ('Mean absolute error by encoder', 'AUROC')
+    """
+    return words[:1].upper() + words[1:]
+
+
 def curves(named: Mapping[str, Predictions], task: Task) -> list[Block]:
     """ROC with its band and calibration for yes-or-no questions; predicted against true for quantities."""
     if task.kind == "regression":

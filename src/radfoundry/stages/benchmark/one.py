@@ -92,7 +92,7 @@ def _blocks(
     main = next(iter(metrics)).partition("/")[2]
     names = list(found)
     said = "; ".join(f"{name} {metrics[f'{name}/{main}']}" for name in names)
-    paired = "; ".join(f"{key.partition('/')[0].replace('-minus-', ' minus ')} {value}" for key, value in gaps.items())
+    paired = "; ".join(f"{pages.label(key).partition(':')[0]} {value}" for key, value in gaps.items())
     closing = (
         "The answers were dealt out to other patients on purpose: this is a negative control."
         if permuted
@@ -104,7 +104,7 @@ def _blocks(
             "kind": "text",
             "title": "Summary",
             "paragraphs": [
-                f"{task.about} {pages.label(main)} by encoder, same head and folds: {said}. "
+                f"{task.about} {pages.capital(pages.label(main))} by encoder, same head and folds: {said}. "
                 f"Paired difference: {paired}.",
                 closing,
             ],
@@ -112,7 +112,7 @@ def _blocks(
         pages.people(cohort, first),
         {
             "kind": "forest",
-            "title": f"{pages.label(main)} by encoder",
+            "title": pages.capital(f"{pages.label(main)} by encoder"),
             "note": "Points with 95 % intervals.",
             "rows": [{"label": name, "estimate": metrics[f"{name}/{main}"].to_dict()} for name in names],
             "reference": 0.5 if "auroc" in main else None,

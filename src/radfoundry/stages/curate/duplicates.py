@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,14 @@ from radfoundry.records import Cohort, InputError
 from radfoundry.stages.curate.settings import Block, Config, Progress
 from radfoundry.stages.curate.tables import exact, write_csv
 
+MEANING = {
+    "patient": "several exams of one patient",
+    "accession": "one accession number, several exams",
+    "uid": "one image identifier, several exams",
+    "pixels": "equal images",
+    "near": "nearly equal images",
+    "embedding": "nearly equal features",
+}
 HEADER = ("group", "reason", "origin", "series", "case", "patient", "part")
 
 
@@ -35,16 +44,29 @@ def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progre
     vectors = _features(config.features) if config.features else None
     found = groups(cohort, outside=outside, vectors=vectors, cosine=config.cosine)
     _write(found, split, writer)
-    table = counts(found, split)
+    table = {reason: row for reason, row in counts(found, split).items() if reason != "embedding" or config.features}
     for reason, row in table.items():
         for name, value in row.items():
             writer.metrics[f"{reason}: {name}"] = exact(value)
     writer.notes += [
         f"{reason}: " + ", ".join(f"{value} {name}" for name, value in row.items()) for reason, row in table.items()
     ]
+    return _blocks(table, compared=len(cohort.series), features=config.features is not None)
+
+
+def _blocks(table: Mapping[str, Mapping[str, int]], *, compared: int, features: bool) -> list[Block]:
+    """A sentence and the table, with what each reason means."""
+    total = sum(row["groups"] for row in table.values())
+    said = f"{total} groups belong together" if total else "Nothing was found that belongs together"
+    asked = "" if features else " Features were not compared: give a run of radfoundry embed as features."
     columns = [{"key": name, "label": name} for name in ("reason", *next(iter(table.values())))]
-    rows = [{"reason": reason, **row} for reason, row in table.items()]
-    return [{"kind": "table", "title": "What belongs together", "columns": columns, "rows": rows}]
+    rows = [
+        {"reason": MEANING[reason], **{k: exact(v).to_dict() for k, v in row.items()}} for reason, row in table.items()
+    ]
+    return [
+        {"kind": "text", "title": "Summary", "paragraphs": [f"{said} among {compared} series.{asked}"]},
+        {"kind": "table", "title": "What belongs together", "columns": columns, "rows": rows},
+    ]
 
 
 def _features(folder: str) -> dict[str, np.ndarray]:
