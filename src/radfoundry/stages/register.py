@@ -289,7 +289,7 @@ def _chess() -> dict[str, Any]:
         {"png": "pictures/after.png", "caption": "after: fixed and moved image in turns"},
     ]
     note = "Where the images fit, edges run on from field to field. The patient's right is on the left."
-    return {"kind": "thumbnails", "title": "Chess board", "note": note, "images": images}
+    return {"kind": "thumbnails", "title": "Chess board", "note": note, "images": images, "large": True}
 
 
 def _table(metrics: Mapping[str, Estimate]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def pictures(
             Image.fromarray(drawn).save(partial, format="PNG", optimize=True)
         images.append({"png": name, "caption": f"score {marked.score:.2f}, {len(example.boxes)} true"})
     note = f"Green: the true box. Magenta: marks of at least {cut:.2f}, where half of the lesions or more are marked."
-    return {"kind": "thumbnails", "title": title, "note": note, "images": images}
+    return {"kind": "thumbnails", "title": title, "note": note, "images": images, "large": True}
 
 
 def _chosen(examples: Sequence[Example], said: Sequence[Marked]) -> list[int]:

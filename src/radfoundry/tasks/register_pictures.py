@@ -11,7 +11,7 @@ from radfoundry.runs import atomic
 from radfoundry.volume import Volume
 
 FIELDS = 8
-SIDE_PIXELS = 320
+SIDE_PIXELS = 512
 
 
 def checkerboard(fixed: Volume, moved: Volume, *, fields: int = FIELDS) -> Volume:

@@ -92,7 +92,7 @@ def pictures(folder: Path, shown: Mapping[str, tuple[Volume, np.ndarray | None, 
         write_overlay(folder / place, overlay(volume, truth, drawn))
         images.append({"png": place, "caption": caption})
     note = "Green: the true outline. Magenta: the drawn one. Yellow: both. The patient's right is on the left."
-    return {"kind": "thumbnails", "title": "Best, median and worst", "images": images, "note": note}
+    return {"kind": "thumbnails", "title": "Best, median and worst", "images": images, "note": note, "large": True}
 
 
 def plan_facts(plan: SegmentPlan) -> dict[str, Any]:

@@ -100,6 +100,7 @@ def _claims(block: Mapping[str, Any], small: SmallPrint, where: str, _folder: Pa
 def _thumbnails(block: Mapping[str, Any], _small: SmallPrint, where: str, folder: Path) -> dict[str, Any]:
     return {
         "images": [(picture(folder, item["png"], where=where), str(item["caption"])) for item in block["images"]],
+        "large": bool(block.get("large", False)),
     }
 
 

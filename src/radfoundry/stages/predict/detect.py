@@ -123,7 +123,8 @@ def _pictures(shown: list[Any], folder: Path) -> dict[str, Any]:
             drawn = picture(volume, np.zeros((0, 6)), marked, cut=best)
             Image.fromarray(drawn).save(partial, format="PNG", optimize=True)
         images.append({"png": place, "caption": f"{name}: {marked.score:.2f}"})
-    return {"kind": "thumbnails", "title": "The surest mark", "note": "Magenta: the mark.", "images": images}
+    note = "Magenta: the mark."
+    return {"kind": "thumbnails", "title": "The surest mark", "note": note, "images": images, "large": True}
 
 
 def _blocks(
