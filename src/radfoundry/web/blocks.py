@@ -49,7 +49,9 @@ def _view(block: Mapping[str, Any], index: int, folder: Path) -> View:
     if kind not in BODIES and kind not in figures.DRAWN:
         known = ", ".join(sorted({*BODIES, *figures.DRAWN}))
         raise InputError("unknown kind of block", where=where, remedy=f"known: {known}", finding="unknown-block")
-    small_print = SmallPrint(estimates_in(block))
+    columns = block.get("columns", ())
+    beside = any(isinstance(column, Mapping) and column.get("key") == "n" for column in columns)
+    small_print = SmallPrint(estimates_in(block), n_stands_beside=beside)
     try:
         if kind in figures.DRAWN:
             body = _drawn(block, small_print, f"figure-{index + 1}")

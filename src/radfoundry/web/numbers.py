@@ -91,6 +91,7 @@ class SmallPrint:
 
     estimates: list[Estimate]
     letters: dict[str, str] = field(default_factory=dict)
+    n_stands_beside: bool = False
 
     def __post_init__(self) -> None:
         self.n_differs = len({item.n for item in self.estimates}) > 1
@@ -109,9 +110,12 @@ class SmallPrint:
         alone = len(self.letters) == 1
         return [("" if alone else letter, line) for line, letter in self.letters.items()]
 
+    def _n_in_cell(self, estimate: Estimate) -> bool:
+        return self.n_differs and not self.n_stands_beside and estimate.n > 0 and not estimate.counted
+
     def cell(self, estimate: Estimate) -> Cell:
         """An Estimate as a cell of this block."""
-        words = [f"n = {estimate.n}" if self.n_differs and estimate.n and not estimate.counted else ""]
+        words = [f"n = {estimate.n}" if self._n_in_cell(estimate) else ""]
         words += [p_text(estimate.p_value) if estimate.p_value is not None else ""]
         letter = self.letters.get(self.line(estimate), "") if len(self.letters) > 1 else ""
         return Cell(
