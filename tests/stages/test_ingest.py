@@ -173,7 +173,8 @@ def test_bids_names_and_sidecars_say_who_and_where(tmp_path):
     assert not read_table(tmp_path / "cohort" / "rejected.parquet", "rejected")
 
 
-def test_a_pattern_names_patients_sequences_and_masks(tmp_path):
+@pytest.mark.parametrize("masks", ["*/seg.nii.gz", "seg.nii.gz", "pat?/seg*"])
+def test_a_pattern_names_patients_sequences_and_masks(tmp_path, masks):
     from radfoundry.data.nifti import write_nifti
 
     with_key(tmp_path)
@@ -183,7 +184,7 @@ def test_a_pattern_names_patients_sequences_and_masks(tmp_path):
             place.mkdir(parents=True, exist_ok=True)
             write_nifti(volume(seed + ord(patient)), place / f"{name}.nii.gz")
     (tmp_path / "scans" / "odd.nii.gz").write_bytes((tmp_path / "scans" / "patA" / "T1w.nii.gz").read_bytes())
-    options = {"pattern": r"pat(?P<patient>\w)/(?P<sequence>T1w)?", "masks": ("*/seg.nii.gz",), "modality": "MR"}
+    options = {"pattern": r"pat(?P<patient>\w)/(?P<sequence>T1w)?", "masks": (masks,), "modality": "MR"}
     ingest(tmp_path / "scans", tmp_path / "cohort", **options)
     cohort = open_cohort(tmp_path / "cohort")
     assert [len(case.series) for case in cohort.cases] == [2, 2]

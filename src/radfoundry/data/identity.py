@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -149,9 +149,14 @@ def person_of_file(relative: str, rules: Rules, sidecar: Mapping[str, Any]) -> P
         age_years=grouped_age(age) if names.keyed else age,
         sex=sex if sex in ("M", "F", "O") else None,
         sequence=found.get("sequence") or rules.sequence,
-        mask=is_mask or any(fnmatch.fnmatch(relative, mask) for mask in rules.masks),
+        mask=is_mask or _fits(relative, rules.masks),
         stated=bool(found),
     )
+
+
+def _fits(relative: str, patterns: Sequence[str]) -> bool:
+    """Whether a path, or its end, is what one of the patterns says: `labels/*` holds below any folder."""
+    return any(fnmatch.fnmatch(relative, part) or fnmatch.fnmatch(relative, f"*/{part}") for part in patterns)
 
 
 def told_by_sidecar(sidecar: Mapping[str, Any]) -> tuple[str, ...]:
