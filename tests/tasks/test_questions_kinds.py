@@ -134,7 +134,8 @@ def test_exact_search_agrees_with_comparing_everything(monkeypatch):
     rng = np.random.default_rng(1)
     index, queries = similar.unit(rng.normal(size=(50, 6))), similar.unit(rng.normal(size=(9, 6)))
     owners = rng.integers(0, 8, 50), rng.integers(0, 8, 9)
-    monkeypatch.setattr(similar, "BLOCK_BYTES", 800)  # many small blocks
+    monkeypatch.setattr(similar, "ROWS_AT_ONCE", 7)  # many small blocks
+    monkeypatch.setattr(similar, "QUERIES_AT_ONCE", 4)
     places, likeness = similar.nearest(index, queries, count=5, owners=owners)
     for query in range(9):
         alike = [(-float(queries[query] @ index[row]), row) for row in range(50) if owners[0][row] != owners[1][query]]
