@@ -13,7 +13,16 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_RUN = "# not run"
-SLOW = ("get-started", "deidentify", "curate")  # whole cohorts; what they show is also tested stage by stage
+SLOW = (
+    "get-started",
+    "deidentify",
+    "curate",
+    "ingest",
+    "benchmark",
+    "compare",
+    "rerun",
+    "search",
+)  # whole cohorts; what they show is also tested stage by stage
 
 
 def page_case(page):
