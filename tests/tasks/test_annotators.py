@@ -63,6 +63,7 @@ def test_doubting_the_one_who_is_wrong_pays_and_doubting_the_right_one_costs():
     assert losses.uncertain_segmentation(scores, drawn, right).mean() > plain
 
 
+@pytest.mark.slow
 def test_the_best_doubt_is_the_logarithm_of_the_loss_over_its_price():
     """Minimum of exp(-a) c + price a, found by steps against the closed form."""
     scores, drawn = scene()

@@ -51,6 +51,7 @@ def test_copies_of_one_judge_share_one_voice_and_a_guesser_is_not_heard():
     assert abs(weights[4]) < 0.4 * weights[0]
 
 
+@pytest.mark.slow
 def test_arbiter_hears_better_than_a_mean_of_votes_and_survives_a_liar():
     found = decided(cases(copies=5), TASK)
     metrics = arbiter_measures.measure(found)

@@ -38,6 +38,7 @@ def test_scores_rise_with_labels_and_stay_at_chance_without_signal():
     assert plan.decision == "not reachable with this encoder"
 
 
+@pytest.mark.slow
 def test_dealt_answers_take_a_strong_signal_away_and_their_mean_chance_is_small():
     table, truth = features(2.5, patients=80)
     design = CurveDesign((3, 6, 12), draws=3, seed=1)
