@@ -46,3 +46,8 @@ def _make_cohort(folder):
             score, other = (round(float(1 / (1 + np.exp(-(target * gain - 1 + rng.normal())))), 4) for gain in (2, 1))
             writer.writerow([f"c{index}", f"p{index // 2}", f"site-{index % 3}", target, score, other])
     return folder
+
+
+def pytest_collection_modifyitems(items):
+    """The longest first, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: not item.nodeid.endswith("[README]"))
