@@ -71,6 +71,15 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True, allow_nan=False).encode()).hexdigest()[:16]
 
 
+def check_files(folder: Path, digests: Mapping[str, str], *, remedy: str) -> None:
+    """Refuse a folder in which a listed file is missing or has another digest than when it was written."""
+    for name, digest in digests.items():
+        if not (folder / name).is_file() or digest_file(folder / name) != digest:
+            raise InputError(
+                f"its {name} is missing or was changed", where=str(folder), remedy=remedy, finding="damaged"
+            )
+
+
 def digest_file(path: str | Path) -> str:
     """The fingerprint of a file's bytes."""
     with Path(path).open("rb") as handle:

@@ -84,20 +84,12 @@ def write(found: Finder, folder: Path, *, component: Component | None, pack: boo
         "accepts": found.accepts.to_dict(),
         **found.about,
     }
-    (folder / predictors.CARD).write_text(predictors.card(record), encoding="utf-8")
-    record["files"] = {path.name: runs.digest_file(path) for path in sorted(folder.iterdir())}
-    runs.write_json(folder / predictors.RECORD, record)
+    predictors.seal(record, folder)
 
 
 def read(path: str | Path) -> Finder:
     """The finder in a predictor folder; refuses changed files and weights that do not give the stored map."""
-    folder = predictors.folder_of(path)
-    record = predictors.read_record(folder)
-    for name, digest in record.get("files", {}).items():
-        if not (folder / name).is_file() or runs.digest_file(folder / name) != digest:
-            raise InputError(
-                f"its {name} is missing or was changed", where=str(folder), remedy=predictors.REMEDY, finding="damaged"
-            )
+    folder, record = predictors.opened(path)
     about = record["encoder"]
     spec, encoder = _spec(about["spec"]), None
     if about["name"] != SCRATCH:

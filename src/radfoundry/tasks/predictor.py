@@ -92,9 +92,22 @@ def write(predictor: Predictor, folder: Path, *, component: Component, pack: boo
         "prior": None if predictor.prior is None else predictor.prior.to_dict(),
         **predictor.about,
     }
+    seal(record, folder)
+
+
+def seal(record: dict[str, Any], folder: Path) -> None:
+    """Write the card and the record of a predictor, with the digests of all its files."""
     (folder / CARD).write_text(card(record), encoding="utf-8")
     record["files"] = {path.name: runs.digest_file(path) for path in sorted(folder.iterdir())}
     runs.write_json(folder / RECORD, record)
+
+
+def opened(path: str | Path) -> tuple[Path, dict[str, Any]]:
+    """A predictor's own folder and its record; refuses files that are missing or were changed."""
+    folder = folder_of(path)
+    record = read_record(folder)
+    runs.check_files(folder, record["files"], remedy=REMEDY)
+    return folder, record
 
 
 def read(path: str | Path) -> Predictor:
@@ -103,13 +116,7 @@ def read(path: str | Path) -> Predictor:
     Refuses folders without one, files that were changed or exchanged, and an encoder that does not give the features
     the head was fitted on.
     """
-    folder = folder_of(path)
-    record = read_record(folder)
-    for name, digest in record["files"].items():
-        if not (folder / name).is_file() or runs.digest_file(folder / name) != digest:
-            raise InputError(
-                f"its {name} is missing or was changed", where=str(folder), remedy=REMEDY, finding="damaged"
-            )
+    folder, record = opened(path)
     about = record["encoder"]
     name = str(folder / ENCODER) if about["packed"] else about["name"]
     encoder = embedding.open_encoder(Component(name=name, **about["options"]))

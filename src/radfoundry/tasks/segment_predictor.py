@@ -132,25 +132,14 @@ def write(found: Outliner, folder: Path, *, component: Component | None, pack: b
         "accepts": found.accepts.to_dict(),
         **found.about,
     }
-    (folder / predictors.CARD).write_text(predictors.card(record), encoding="utf-8")
-    record["files"] = {path.name: runs.digest_file(path) for path in sorted(folder.iterdir())}
-    runs.write_json(folder / predictors.RECORD, record)
+    predictors.seal(record, folder)
 
 
 def read(path: str | Path) -> Outliner:
     """The outliner in a predictor folder; refuses changed files and weights that do not give the stored scores."""
     import json
 
-    folder = predictors.folder_of(path)
-    record = predictors.read_record(folder)
-    for name, digest in record.get("files", {}).items():
-        if not (folder / name).is_file() or runs.digest_file(folder / name) != digest:
-            raise InputError(
-                f"its {name} is missing or was changed",
-                where=str(folder),
-                remedy=predictors.REMEDY,
-                finding="damaged",
-            )
+    folder, record = predictors.opened(path)
     plan = SegmentPlan.from_dict(json.loads((folder / PLAN).read_text(encoding="utf-8")))
     about = record["encoder"]
     encoder = None

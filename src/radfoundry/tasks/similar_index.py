@@ -111,11 +111,7 @@ def read(path: str | Path) -> Index:
     folder = Path(path)
     folder = folder / FOLDER if (folder / FOLDER / RECORD).is_file() else folder
     about = _record(folder)
-    for name, digest in about["files"].items():
-        if not (folder / name).is_file() or runs.digest_file(folder / name) != digest:
-            raise InputError(
-                f"its {name} is missing or was changed", where=str(folder), remedy="make it again", finding="damaged"
-            )
+    runs.check_files(folder, about["files"], remedy="make it again")
     arrays = load_file(str(folder / VECTORS))
     table = pd.read_parquet(folder / ROWS)
     rows = {str(name): table[name].to_numpy(str) for name in table.columns}
