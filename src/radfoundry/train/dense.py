@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,17 +83,24 @@ def fit(
             group["lr"] = top * min(1.0, (step + 1) / WARM_UP) * (1 - step / how.steps)
         images, labels = batch_of(examples, patch, how, rng=rng)
         found = how.loss(model(images), labels)
-        if not torch.isfinite(found):
-            raise InputError(f"{name} diverged at step {step + 1}", remedy="lower tune.rate", finding="diverged")
-        optimiser.zero_grad()
-        found.backward()
-        nn.utils.clip_grad_norm_(weights, LARGEST_STEP)
-        optimiser.step()
+        descend(optimiser, weights, found, said=f"{name} diverged at step {step + 1}")
         losses.append(float(found.detach()))
         if progress is not None and (step + 1) % 10 == 0:
             progress(name, step + 1, how.steps)
     model.eval()
     return losses
+
+
+def descend(
+    optimiser: torch.optim.Optimizer, weights: Iterable[nn.Parameter], found: torch.Tensor, *, said: str
+) -> None:
+    """One step down a loss, of bounded length; refuses, with what is `said`, a loss that is no number."""
+    if not torch.isfinite(found):
+        raise InputError(said, remedy="lower tune.rate", finding="diverged")
+    optimiser.zero_grad()
+    found.backward()
+    nn.utils.clip_grad_norm_(weights, LARGEST_STEP)
+    optimiser.step()
 
 
 def batch_of(

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 
 from radfoundry.losses import annotators as losses
 from radfoundry.nets.decoders import Sizes
 from radfoundry.nets.unet_annotators import TwoHeads
 from radfoundry.records import InputError
-from radfoundry.train.dense import LARGEST_STEP, WARM_UP, Drawn, Fit
+from radfoundry.train.dense import WARM_UP, Drawn, Fit, descend
 from radfoundry.train.dense_augment import matrix, patch_start, regreyed, taken
 
 Progress = Callable[[str, int, int], None]
@@ -61,12 +60,7 @@ def fit_uncertain(
             group["lr"] = how.rate * min(1.0, (step + 1) / WARM_UP) * (1 - step / how.steps)
         images, drawn = batch_of(examples, patch, how, rng=rng)
         found = loss(model, images, drawn, split, rule)
-        if not torch.isfinite(found):
-            raise InputError(f"annotators diverged at step {step + 1}", remedy="lower tune.rate", finding="diverged")
-        optimiser.zero_grad()
-        found.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), LARGEST_STEP)
-        optimiser.step()
+        descend(optimiser, model.parameters(), found, said=f"annotators diverged at step {step + 1}")
         if progress is not None and (step + 1) % 10 == 0:
             progress("annotators", step + 1, how.steps)
     return model.eval()
