@@ -28,7 +28,7 @@ test-all: install
 
 lint: install
 	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff check --no-cache src tests benchmarks
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/ty check --error-on-warning
 	$(BIN)/python -m pip check

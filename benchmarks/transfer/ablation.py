@@ -22,7 +22,6 @@ import lesion
 import methods as m
 import numpy as np
 import position
-import retrieval
 import sequence
 import torch
 import volumes as v
@@ -30,6 +29,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import retrieval
 from radfoundry.records import Predictions
 from radfoundry.stats.bootstrap import bootstrap, bootstrap_difference
 
