@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -162,8 +163,7 @@ def _frames(classes: np.ndarray, volume: Volume, source: Sequence[Slice], where:
 
 
 def _segmentation(frames: np.ndarray, images: list[Any], labels: Labels, model: str) -> Any:
-    import highdicom
-    from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
+    highdicom, seg = (importlib.import_module(name) for name in ("highdicom", "highdicom.seg"))
     from pydicom.sr.codedict import codes
 
     version = metadata.version("radfoundry")
@@ -171,12 +171,12 @@ def _segmentation(frames: np.ndarray, images: list[Any], labels: Labels, model: 
         name=model[:60], version=version, family=codes.DCM.ArtificialIntelligence
     )
     segments = [
-        SegmentDescription(
+        seg.SegmentDescription(
             segment_number=number,
             segment_label=name[:64],
             segmented_property_category=codes.SCT.AnatomicalStructure,
             segmented_property_type=codes.SCT.AnatomicalStructure,
-            algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_type=seg.SegmentAlgorithmTypeValues.AUTOMATIC,
             algorithm_identification=how,
         )
         for number, name in enumerate(labels, start=1)
@@ -187,10 +187,10 @@ def _segmentation(frames: np.ndarray, images: list[Any], labels: Labels, model: 
     for number, segment in enumerate(segments, start=1):
         table[int(segment.SegmentNumber)] = number
         segment.SegmentNumber = number
-    return Segmentation(
+    return seg.Segmentation(
         source_images=images,
         pixel_array=table[frames],
-        segmentation_type=SegmentationTypeValues.BINARY,
+        segmentation_type=seg.SegmentationTypeValues.BINARY,
         segment_descriptions=segments,
         series_instance_uid=highdicom.UID(),
         series_number=int(images[0].get("SeriesNumber", 0) or 0) + 1000,

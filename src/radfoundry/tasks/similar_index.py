@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import shutil
@@ -198,7 +199,7 @@ def _by_faiss(
             remedy="pip install 'radfoundry[retrieval]', or engine=exact",
             finding="missing-extra",
         )
-    import faiss
+    faiss = importlib.import_module("faiss")
 
     flat = faiss.IndexFlatIP(vectors.shape[1])
     flat.add(np.ascontiguousarray(vectors))
