@@ -14,15 +14,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_RUN = "# not run"
 SLOW = (
-    "get-started",
-    "deidentify",
-    "curate",
-    "ingest",
-    "benchmark",
-    "compare",
-    "rerun",
-    "search",
-)  # whole cohorts; what they show is also tested stage by stage
+    "adapt", "benchmark", "compare", "curate", "deidentify", "embed", "get-started", "ingest", "label", "rerun", "search",
+)  # fmt: skip  # whole cohorts; what they show is also tested stage by stage
 
 
 def page_case(page):

@@ -27,6 +27,7 @@ def cohort(simulated_cohort, tmp_path_factory):
 QUICK = ["start=scratch", "beside=[no-prompt]", "teachings=2", "steps=3", "scored=8"]
 
 
+@pytest.mark.slow
 def test_scores_make_a_rater_that_curate_asks(cohort, tmp_path):
     assert exit_code(["rate", f"cohort={cohort}", *QUICK, "--to", str(tmp_path / "run")]) == 0
     metrics = runs.read(tmp_path / "run").metrics
