@@ -13,9 +13,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_RUN = "# not run"
-SLOW = (
-    "adapt", "benchmark", "compare", "curate", "deidentify", "embed", "get-started", "ingest", "label", "rerun", "search",
-)  # fmt: skip  # whole cohorts; what they show is also tested stage by stage
+# Pages with whole cohorts; what they show is also tested stage by stage.
+SLOW = "adapt benchmark compare curate deidentify embed get-started ingest label rerun search".split()
 
 
 def page_case(page):
