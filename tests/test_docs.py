@@ -14,7 +14,19 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_RUN = "# not run"
 # Pages with whole cohorts; what they show is also tested stage by stage.
-SLOW = "adapt benchmark compare curate deidentify embed get-started ingest label rerun search".split()
+SLOW = [
+    "adapt",
+    "benchmark",
+    "compare",
+    "curate",
+    "deidentify",
+    "embed",
+    "get-started",
+    "ingest",
+    "label",
+    "rerun",
+    "search",
+]
 
 
 def page_case(page):
