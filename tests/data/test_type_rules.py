@@ -90,6 +90,25 @@ def test_what_a_derived_kind_cannot_tell_goes_to_a_person():
     assert found.type == "T1" and "gradient echo by its angle" in found.reasons[-1]
 
 
+# Published protocols: Philips prepared and spoiled 3D T1 (Cohen-Adad 2021, Sci Data 8:219), its survey, and a 3T angiogram.
+TIMINGS = {
+    "prepared": ((7.8, 3.6, 9.0), "T1"),
+    "spoiled": ((15.0, 2.0, 15.0), "T1"),
+    "survey": ((11.0, 4.6, 15.0), REVIEW),
+    "time of flight": ((22.0, 3.6, 18.0), REVIEW),
+    "balanced": ((5.0, 2.3, 60.0), REVIEW),
+}
+
+
+@pytest.mark.parametrize("name", TIMINGS)
+def test_a_gradient_echo_is_t1_by_its_timing_only_where_nothing_else_is_read_so(name):
+    (repetition, echo, angle), expected = TIMINGS[name]
+    said = {"repetition_time_ms": repetition, "echo_time_ms": echo, "flip_angle_deg": angle}
+    assert ruled(said, chosen="LOC", confidence=0.4).type == expected
+    assert ruled(said | {"acquisition_type": "2D"}, chosen="LOC", confidence=0.4).type == REVIEW
+    assert ruled(said | {"contrast_agent": "stated"}, chosen="LOC", confidence=0.4).type == REVIEW
+
+
 def test_without_a_rule_the_limit_decides():
     said = {"scanning_sequence": ("GR",), "acquisition_type": "3D"}
     assert ruled(said, chosen="SWI", confidence=0.89).type == REVIEW
