@@ -90,7 +90,7 @@ def test_what_a_derived_kind_cannot_tell_goes_to_a_person():
     assert found.type == "T1" and "gradient echo by its angle" in found.reasons[-1]
 
 
-# Published protocols: Philips prepared and spoiled 3D T1 (Cohen-Adad 2021, Sci Data 8:219), its survey, and a 3T angiogram.
+# Published protocols: Philips prepared and spoiled 3D T1 (Cohen-Adad 2021, Sci Data 8:219); its survey; time of flight.
 TIMINGS = {
     "prepared": ((7.8, 3.6, 9.0), "T1"),
     "spoiled": ((15.0, 2.0, 15.0), "T1"),
