@@ -64,6 +64,7 @@ TASKS = {
     "arbitrate": "radfoundry.tasks.arbiter:build",
     "segment": "radfoundry.tasks.segment:build",
     "annotators": "radfoundry.tasks.annotators:build",
+    "localise": "radfoundry.tasks.localise:build",
 }
 FUSIONS = {
     "average": "radfoundry.tasks.fusion:average",

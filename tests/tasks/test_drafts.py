@@ -97,7 +97,7 @@ def test_errors_of_drafts_are_counted_by_kind():
     judged = drafts_measures.Judged(
         ("pleural-effusion", "cardiomegaly"), read, {"a": wrong, "b": read}, np.array(["p", "q", "r"])
     )
-    metrics = drafts_measures.measure(judged, main="b", against=("a",))
+    metrics = drafts_measures.measure(judged, main="b", against={"b": ("a",)})
     assert metrics["wrong-side-a"].value == pytest.approx(1 / 3)
     assert metrics["invented-a"].value == pytest.approx(3 / 3)  # cardiomegaly twice, an effusion once
     assert metrics["omitted-a"].value == pytest.approx(2 / 3)

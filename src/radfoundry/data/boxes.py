@@ -14,12 +14,12 @@ NOTHING = ("none", "normal", "")
 
 
 def parse_boxes(text: str, *, where: str = "") -> np.ndarray:
-    """Boxes written in a label: `x0 y0 x1 y1; …` for pictures, `x0 y0 z0 x1 y1 z1; …` for volumes; `none` for none.
+    """Boxes written in a label: `x0 y0 x1 y1; …` (volumes `x0 y0 z0 x1 y1 z1`), or `normal` for no finding.
 
     Numbers are voxel edges along the image's axes: the first pixel reaches from 0 to 1. Returns `(n, 6)`; pictures
     get 0 to 1 along the third axis. Refuses anything else, and boxes whose second corner is not beyond the first.
 
-    >>> parse_boxes("3 4 10 9").tolist(), parse_boxes("none").shape
+    >>> parse_boxes("3 4 10 9").tolist(), parse_boxes("normal").shape
     ([[3.0, 4.0, 0.0, 10.0, 9.0, 1.0]], (0, 6))
     """
     if str(text).strip().lower() in NOTHING:
@@ -36,7 +36,7 @@ def parse_boxes(text: str, *, where: str = "") -> np.ndarray:
             raise InputError(
                 f"{part.strip()!r} is no box",
                 where=where,
-                remedy="write x0 y0 x1 y1 (pictures) or x0 y0 z0 x1 y1 z1, several with ; between, or none",
+                remedy="write x0 y0 x1 y1 (pictures) or x0 y0 z0 x1 y1 z1, several with ; between, or normal",
                 finding="box",
             )
         rows.append(numbers)

@@ -82,7 +82,7 @@ def _of_case(
             )
     found = []
     for image in images:
-        if not _is_wanted(image, wanted):
+        if not is_wanted(image, wanted):
             continue
         own = tuple(mask for mask in masks if places[mask.key].matches(places[image.key]))
         if own:
@@ -100,7 +100,8 @@ def _differs(mask: Series, images: Sequence[Series], places: Mapping[str, Geomet
     return f"the affine differs from that of {same[0].key}"
 
 
-def _is_wanted(series: Series, wanted: Mapping[str, Sequence[str] | str]) -> bool:
+def is_wanted(series: Series, wanted: Mapping[str, Sequence[str] | str]) -> bool:
+    """Whether a series has the header facts asked for, for example `{"sequence": ["T1w", "T2w"]}`."""
     for name, values in wanted.items():
         found = getattr(series, name, None) or getattr(series.acquisition, name, None)
         allowed = [values] if isinstance(values, str) else list(values)

@@ -52,7 +52,7 @@ def build(
 ) -> Detect:
     """Where are the findings? Boxes from a label, or around the connected parts of masks.
 
-    `boxes` names a label that holds `x0 y0 x1 y1; …` in pixels of the image, or `none`; without it the masks of the
+    `boxes` names a label that holds `x0 y0 x1 y1; …` in pixels of the image, or `normal`; without it the masks of the
     cohort are taken. `unmarked=normal` says that images without mask or label have no finding (else they are left
     out). `compare` teaches the same network from image labels alone beside it; as `{cost, box, image}` it also
     compares ways of spending one sum on boxes and on image labels. `marks`: at most `most` per image; one within

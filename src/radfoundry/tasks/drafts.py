@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from radfoundry import registry
 from radfoundry.records import Cohort, InputError, Task
 from radfoundry.text.compare import positives, rolled_up, sides_of
 from radfoundry.text.findings import Verdict, read, verdicts
@@ -18,6 +19,7 @@ KIND = "draft"
 SIDES = ("left", "right")
 AT = "|"  # between a finding and its side in the name of a column
 GRAVE = 1
+TEMPLATE, DECODER = "template", "decoder"
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,17 @@ class DraftTask:
     """What to draft: findings (those frequent enough when none are named), and when to stay silent.
 
     `floor` is the least confidence with which a finding is stated or denied; `fewest` is in how many reports a finding
-    must be stated, and in how many it must not be, to be learned at all.
+    must be stated, and in how many it must not be, to be learned at all. `by` is who writes: the template, or a decoder
+    that learns for `steps` and keeps `beam` unfinished reports while it writes.
     """
 
     region: str = ""
     findings: tuple[str, ...] = ()
     floor: float = 0.6
     fewest: int = 5
+    by: str = TEMPLATE
+    steps: int = 300
+    beam: int = 1
 
 
 @dataclass(frozen=True)
@@ -48,19 +54,23 @@ class Said:
 
 @dataclass(frozen=True)
 class Draft:
-    """A draft: its sentences, the findings it leaves open with their chances, and why it was withheld, if it was."""
+    """A draft: its sentences, the findings it leaves open with their chances, and why it was withheld, if it was.
+
+    `struck` are sentences that a decoder wrote and no finding bears out.
+    """
 
     sentences: tuple[Said, ...]
     open: Mapping[str, float] = field(default_factory=dict)
     refused: str = ""
+    struck: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
         """The draft as a report; empty when it was withheld."""
         if self.refused:
             return ""
-        there = [item.text for item in self.sentences if item.state == "present"]
-        absent = [item.text for item in self.sentences if item.state == "absent"]
+        there = list(dict.fromkeys(item.text for item in self.sentences if item.state == "present"))
+        absent = list(dict.fromkeys(item.text for item in self.sentences if item.text not in there))
         findings = " ".join([*there, *absent]) or "Nothing could be stated."
         left = f"\nNOT STATED, too uncertain: {', '.join(_words(name) for name in self.open)}." if self.open else ""
         impression = " ".join(there) or "No finding stated."
@@ -72,6 +82,7 @@ class Draft:
             "text": self.text,
             "refused": self.refused,
             "open": dict(self.open),
+            "struck": list(self.struck),
             "sentences": [asdict(item) for item in self.sentences],
         }
 
@@ -92,12 +103,31 @@ class Taught:
         return tuple(name for name in self.columns if AT not in name)
 
 
-def build(*, region: str = "", findings: list[str] | None = None, floor: float = 0.6, fewest: int = 5) -> DraftTask:
+def build(
+    *,
+    region: str = "",
+    findings: list[str] | None = None,
+    floor: float = 0.6,
+    fewest: int = 5,
+    by: str = TEMPLATE,
+    decoder: Mapping[str, int] | None = None,
+) -> DraftTask:
     """What would the report say? Findings are learned from the cohort's own reports, read by rules.
 
-    Refuses a floor outside 0.5 to 1, a region and findings that the ontology does not know.
+    `by` says who writes: `template`, or a small `decoder` that learns the reports' own sentences, with `decoder.steps`
+    and `decoder.beam`. Refuses a floor outside 0.5 to 1, a region and findings that the ontology does not know.
     """
     known = load()
+    if by not in (TEMPLATE, DECODER):
+        raise registry.unknown("writer", by, (TEMPLATE, DECODER), where="task.by")
+    told = {"steps": 300, "beam": 1, **(decoder or {})}
+    for name, number in told.items():
+        if name not in ("steps", "beam"):
+            raise registry.unknown("option", name, ("steps", "beam"), where="task.decoder")
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise InputError(f"{name} {number} is no whole number above 0", where=f"task.decoder.{name}")
+    if decoder and by != DECODER:
+        raise InputError("has no effect on a template", where="task.decoder", remedy="add task.by=decoder")
     if not 0.5 <= floor < 1:
         raise InputError(f"floor {floor} is not between 0.5 and 1", where="task.floor", remedy="use for example 0.6")
     if fewest < 2:
@@ -106,7 +136,8 @@ def build(*, region: str = "", findings: list[str] | None = None, floor: float =
         raise InputError(f"unknown region {region!r}", where="task.region", remedy=f"known: {', '.join(known.regions)}")
     if isinstance(findings, str):
         findings = [findings]
-    return DraftTask(region, tuple(known.named(name).name for name in findings or ()), float(floor), int(fewest))
+    names = tuple(known.named(name).name for name in findings or ())
+    return DraftTask(region, names, float(floor), int(fewest), by, **told)
 
 
 def task_of(taught: Taught) -> Task:
@@ -186,7 +217,7 @@ def template(columns: Sequence[str], chances: np.ndarray, *, floor: float) -> Dr
         words = _words(name)
         text = f"{words[0].upper()}{words[1:]}{where}." if state == "present" else f"No {words}."
         sentences.append(Said(text, name, state, side, known[name].region, round(confidence, 4)))
-    return Draft(tuple(sentences), left, _refusal(sentences, left, floor))
+    return Draft(tuple(sentences), left, refusal(sentences, left, floor))
 
 
 def _side(name: str, chances: Mapping[str, float], floor: float) -> str:
@@ -196,7 +227,8 @@ def _side(name: str, chances: Mapping[str, float], floor: float) -> str:
     return "bilateral" if len(sure) == 2 else sure[0] if sure else ""
 
 
-def _refusal(sentences: Sequence[Said], left: Mapping[str, float], floor: float) -> str:
+def refusal(sentences: Sequence[Said], left: Mapping[str, float], floor: float) -> str:
+    """Why a draft has to be withheld: something grave is left open, or nothing is sure; empty when it need not be."""
     known = load().findings
     grave = [name for name in left if known[name].tier == GRAVE]
     if grave or not sentences:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from radfoundry.records import Estimate
+from radfoundry.tasks import per_case as per_case_table
 from radfoundry.tasks.drafts_scores import f1_difference, finding_scores, mean_count
 from radfoundry.text.compare import Difference, difference, table
 from radfoundry.text.findings import Verdict, read, verdicts
@@ -33,8 +34,11 @@ def said_by(texts: Sequence[str], *, region: str) -> list[Read]:
     return [verdicts(read(text, region=region)) if text.strip() else {} for text in texts]
 
 
-def measure(judged: Judged, *, main: str, against: Sequence[str], seed: int = 0) -> dict[str, Estimate]:
-    """Micro-F1 of each kind of draft and of `main` per finding, errors a report, and paired differences of F1."""
+def measure(judged: Judged, *, main: str, against: Mapping[str, Sequence[str]], seed: int = 0) -> dict[str, Estimate]:
+    """Micro-F1 of each kind of draft and of `main` per finding, errors a report, and paired differences of F1.
+
+    against: kind -> the kinds it is held against.
+    """
     names = judged.findings
     truth = table(judged.reports, names)
     said = {kind: table(drafts, names) for kind, drafts in judged.kinds.items()}
@@ -46,10 +50,20 @@ def measure(judged: Judged, *, main: str, against: Sequence[str], seed: int = 0)
         if kind == main:
             metrics["macro-f1"] = scores["macro"]["f1"]
             metrics |= {f"f1-of-{name}": scores[name]["f1"] for name in names}
-    for other in against:
-        gap = f1_difference(truth, said[main], said[other], patient=judged.patient, seed=seed)
-        metrics[f"f1-{main}-minus-{other}"] = gap
+    for one, others in against.items():
+        for other in others:
+            gap = f1_difference(truth, said[one], said[other], patient=judged.patient, seed=seed)
+            metrics[f"f1-{one}-minus-{other}"] = gap
     return metrics
+
+
+def per_case(judged: Judged, kind: str, cases: Sequence[str], patients: Sequence[str]) -> list[per_case_table.Row]:
+    """What each draft of a kind adds to F1: twice its hits, over these and what it invents and leaves out."""
+    names = judged.findings
+    truth, said = table(judged.reports, names), table(judged.kinds[kind], names)
+    hits, errors = (truth & said).sum(axis=1), (truth ^ said).sum(axis=1)
+    rows = zip(cases, patients, hits, errors, strict=True)
+    return [per_case_table.Row("f1", case, who, 2.0 * hit, 2.0 * hit + wrong) for case, who, hit, wrong in rows]
 
 
 def differences(judged: Judged, kind: str) -> list[Difference]:

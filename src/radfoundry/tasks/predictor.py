@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,8 @@ class Said:
     """Answers about new cases: raw scores (target is a dummy), finished answers, and what was refused and why.
 
     `series` counts the images behind each case's answer; `refused` lists (series key, case key, reason); `missing`
-    says of each case which kinds of image it lacks, where the model reads several (else it is empty).
+    says of each case which kinds of image it lacks, where the model reads several (else it is empty); `features` are
+    the mean features of each case's images.
     """
 
     predictions: Predictions
@@ -67,6 +68,7 @@ class Said:
     series: tuple[int, ...]
     refused: tuple[tuple[str, str, str], ...]
     missing: tuple[str, ...] = ()
+    features: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
 
 def write(predictor: Predictor, folder: Path, *, component: Component, pack: bool = True) -> None:
@@ -100,6 +102,14 @@ def seal(record: dict[str, Any], folder: Path) -> None:
     (folder / CARD).write_text(card(record), encoding="utf-8")
     record["files"] = {path.name: runs.digest_file(path) for path in sorted(folder.iterdir())}
     runs.write_json(folder / RECORD, record)
+
+
+def reseal(folder: Path) -> None:
+    """Seal a predictor again after a file was added to it."""
+    record = read_record(folder)
+    for name in (RECORD, CARD):
+        (folder / name).unlink()
+    seal({key: value for key, value in record.items() if key != "files"}, folder)
 
 
 def opened(path: str | Path) -> tuple[Path, dict[str, Any]]:
@@ -206,7 +216,8 @@ def predict(
     predictions = by_case([(rows, predictor.fitted.predict(rows))])
     counts = tuple(int((rows.case == case).sum()) for case in predictions.case)
     answers = finishing.finish(predictions.score, predictor.finish)
-    return Said(predictions, answers, counts, tuple(refused), _missing(predictor.fitted, rows))
+    features = by_case([(rows, rows.features)]).score
+    return Said(predictions, answers, counts, tuple(refused), _missing(predictor.fitted, rows), features)
 
 
 def _missing(fitted: Any, rows: Examples) -> tuple[str, ...]:

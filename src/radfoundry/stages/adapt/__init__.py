@@ -17,6 +17,7 @@ DENSE: dict[str, str] = {
     "annotators": "radfoundry.stages.adapt.annotators",
     "draft": "radfoundry.stages.adapt.draft",
     "arbitrate": "radfoundry.stages.adapt.arbitrate",
+    "localise": "radfoundry.stages.adapt.localise",
 }
 
 

@@ -16,6 +16,7 @@ DENSE: dict[str, str] = {
     "detection": "radfoundry.stages.predict.detect",
     "draft": "radfoundry.stages.predict.draft",
     "arbitration": "radfoundry.stages.predict.arbitrate",
+    "place": "radfoundry.stages.predict.localise",
 }
 
 

@@ -17,7 +17,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     Refuses a folder that is no predictor, scans that cannot be read, and scans of which none is acceptable.
     """
     from radfoundry.stages.predict import patients
-    from radfoundry.tasks import drafts
+    from radfoundry.tasks import drafts, drafts_decoder
     from radfoundry.tasks import predictor as predictors
 
     model = predictors.read(config.predictor)
@@ -27,10 +27,17 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         said = predictors.predict(model, cohort, where=", ".join(config.scans), progress=progress)
         where = {series.key: names[series.case] for series in cohort.series}
         refused = [*rejected, *((where[key], reason) for key, _, reason in said.refused)]
-        made = {
-            names[str(case)]: drafts.template(model.classes, row, floor=floor)
-            for case, row in zip(said.predictions.case, said.answers.value, strict=True)
-        }
+        if model.about["draft"].get("by") == drafts.DECODER:
+            writer = drafts_decoder.load(predictors.folder_of(config.predictor))
+            region = model.about["draft"]["region"]
+            texts = writer.write(said.features)
+            drafted = [
+                drafts_decoder.traced(text, model.classes, row, floor=floor, region=region)
+                for text, row in zip(texts, said.answers.value, strict=True)
+            ]
+        else:
+            drafted = [drafts.template(model.classes, row, floor=floor) for row in said.answers.value]
+        made = {names[str(case)]: draft for case, draft in zip(said.predictions.case, drafted, strict=True)}
         with runs.writing("predict", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
             writer.inputs["predictor"] = runs.digest(model.about["files"])
             writer.inputs["images"] = runs.digest(sorted(series.content for series in cohort.series))
