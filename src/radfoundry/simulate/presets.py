@@ -12,6 +12,7 @@ from radfoundry.records import InputError
 from radfoundry.simulate.body import Body
 from radfoundry.simulate.cases import Preset, SimulatedCase, SimulatedSeries, generator_for
 from radfoundry.simulate.exams import Patient, Scene, assemble
+from radfoundry.simulate.landmarks import landmark_labels
 from radfoundry.simulate.lesion_course import course
 from radfoundry.simulate.lesions import KINDS, Lesion, midline_shift_mm
 from radfoundry.simulate.options import CohortOptions
@@ -30,11 +31,13 @@ class BrainMultisequence(CohortOptions):
     """Heads as T1w, T2w, PDw and FLAIR from two hospitals with four scanners; about half have a lesion.
 
     `kinds` are the diseases there may be: demyelination, tumour, infarct, haemorrhage. Besides the names of
-    `protocols.PROTOCOLS`, `sequences` may name a bundle: `DWI` (with its ADC map), `dynamic`. All other options are
-    those of `options.CohortOptions`.
+    `protocols.PROTOCOLS`, `sequences` may name a bundle: `DWI` (with its ADC map), `dynamic`. With `landmarks` the
+    labels say where eyes and commissures lie at the first visit (`eye_left_x_mm` …, RAS mm of the scans). All other
+    options are those of `options.CohortOptions`.
     """
 
     kinds: Sequence[str] = KINDS
+    landmarks: bool = False
     name: str = "brain-multisequence"
 
     def __post_init__(self) -> None:
@@ -54,6 +57,8 @@ class BrainMultisequence(CohortOptions):
         subjects = course(subject, days, response=self.response, rng=rng)
         bodies = [build(item, spacing_mm=1.0 if self.size == "full" else 2.0) for item in subjects]
         labels = brain_labels(subjects[0], bodies[0])
+        if self.landmarks:
+            labels |= landmark_labels(subjects[0])
         for number, body in enumerate(bodies[1:], start=2):
             labels[f"lesion_volume_ml_{number}"] = _volume_ml(body)
         shown = ("lesion", "enhancing", "lesion-core", "lesion-halo") if self.signal else ("lesion", "enhancing")

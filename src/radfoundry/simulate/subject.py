@@ -102,7 +102,7 @@ def build(subject: Subject, *, spacing_mm: float = 2.0) -> Body:
     read there once, so that the maps are interpolated a single time.
     """
     template = head(spacing_mm)
-    moved = enlarged(_displaced(subject, template), template.shape)
+    moved = enlarged(displaced(subject, template), template.shape)
     kinds = [tissue for lesion in subject.lesions for tissue, _, _ in lesion.layers]
     names = tuple(dict.fromkeys((*TISSUES, *kinds)))
     fractions = _looked_up(template, moved[3:], len(names), sulci=subject.sulci, spacing_mm=spacing_mm)
@@ -112,7 +112,7 @@ def build(subject: Subject, *, spacing_mm: float = 2.0) -> Body:
     return Body(names, fractions, template.affine, truth, gain)
 
 
-def _displaced(subject: Subject, template: HeadTemplate) -> torch.Tensor:
+def displaced(subject: Subject, template: HeadTemplate) -> torch.Tensor:
     """On a coarse grid `(6, …)`: each place in the template's mm before disease, and the template's voxel it shows."""
     spacing = float(template.affine[0, 0])
     step = max(1, round(COARSE_MM / spacing))
