@@ -1,12 +1,14 @@
 """The verb benchmark with several questions and pipelines, outside its own patients, and by groups of patients."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from adapt_samples import make_cohort
 
 from radfoundry import config as settings
 from radfoundry.cli.main import exit_code
+from radfoundry.data import cohort as cohorts
 from radfoundry.records import InputError
 from radfoundry.stages import benchmark
 
@@ -66,6 +68,36 @@ def test_another_cohort_groups_and_survival_by_label(flat, tmp_path):
         tune={"steps": 3, "inner_folds": 0},
     )
     assert tuned.metrics["vit2d-tiny:head=head-minus-base/auroc"].defined
+
+
+@pytest.fixture
+def dated(flat, monkeypatch):
+    """The same cohort with 12 patients of 2019 and 8 of 2022, or with dates that were moved."""
+    known = cohorts.open_cohort(flat / "cohort")
+
+    def given(**facts):
+        cases = [replace(case, **{key: value(n) for key, value in facts.items()}) for n, case in enumerate(known.cases)]
+        monkeypatch.setattr(cohorts, "open_cohort", lambda path: replace(known, cases=tuple(cases)))
+
+    return given
+
+
+@pytest.mark.slow
+def test_a_later_time_is_answered_by_earlier_patients_alone(flat, dated, tmp_path):
+    dated(year=lambda number: 2019 if number < 12 else 2022)
+    found = run(flat, tmp_path / "later", task=LARGE, test={"name": "later", "from": 2021})
+    assert found.metrics["intensity/external-auroc"].value > 0.8
+    assert found.metrics["intensity/external-auroc"].n == 8
+    with pytest.raises(InputError, match="no exam falls into"):
+        run(flat, tmp_path / "never", task=LARGE, test={"name": "later", "from": 2030})
+    assert not (tmp_path / "never").exists()
+
+
+def test_moved_dates_order_nobody(flat, dated, tmp_path):
+    dated(date=lambda number: f"20{10 + number}-01-01")
+    with pytest.raises(InputError, match="moved by a number of days"):
+        run(flat, tmp_path / "later", task=LARGE, test={"name": "later", "from": 2020}, draws=None)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

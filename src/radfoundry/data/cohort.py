@@ -290,8 +290,8 @@ def split(
     if by not in methods:
         raise InputError(f"cannot split by {by!r}", remedy=f"choose one of {', '.join(methods)}")
     cohort = open_cohort(path)
-    if by == "date" and cohort.provenance.get("pseudonymised") and all(case.year is None for case in cohort.cases):
-        _refuse_moved_dates(cohort)
+    if by == "date":
+        refuse_moved_dates(cohort)
     existing = read_splits(path)
     if name in existing and not replace_existing:
         raise InputError(f"there is a split {name!r} already", remedy="choose another name or replace it")
@@ -311,16 +311,20 @@ def kept_together(path: str | Path, name: str) -> int:
     return int(splits[name]["how"]["near_duplicate_groups"])
 
 
-def _refuse_moved_dates(cohort: Cohort) -> None:
-    undated = sum(not case.date for case in cohort.cases)
-    if undated:
-        return  # by_date says how many
-    raise InputError(
-        "every patient's dates were moved by a number of days of their own, so they cannot order patients",
-        where=str(cohort.path),
-        remedy="ingest with keep_year=true and split by year",
-        finding="no-date",
-    )
+def refuse_moved_dates(cohort: Cohort) -> None:
+    """Refuse to order patients in time by dates that pseudonymisation moved; years that were kept order them.
+
+    Cases without any date are left to whoever orders them.
+    """
+    if not cohort.provenance.get("pseudonymised"):
+        return
+    if any(case.date and case.year is None for case in cohort.cases):
+        raise InputError(
+            "every patient's dates were moved by a number of days of their own, so they cannot order patients",
+            where=str(cohort.path),
+            remedy="ingest with keep_year=true and split by year",
+            finding="no-date",
+        )
 
 
 def case_duplicates(cohort: Cohort) -> list[tuple[str, ...]]:

@@ -69,6 +69,7 @@ def _way(config: Config) -> Component:
 
 def _kept_outside(way: Component, cohort: Cohort, outside: Cohort | None) -> dict[str, bool]:
     """By case, whether it is kept outside; cases in neither part (earlier exams of later patients) are left out."""
+    from radfoundry.data import cohort as cohorts
     from radfoundry.data import splits
 
     if outside is not None:
@@ -76,6 +77,7 @@ def _kept_outside(way: Component, cohort: Cohort, outside: Cohort | None) -> dic
             (case.key for case in outside.cases), True
         )
     if way.name == "later":
+        cohorts.refuse_moved_dates(cohort)
         parts = splits.by_date(cohort.cases, test_from=str(way.options["from"]))
         return {key: part == "test" for key, part in parts.items()}
     return dict.fromkeys((case.key for case in cohort.cases), False)
