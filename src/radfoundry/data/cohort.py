@@ -314,9 +314,10 @@ def kept_together(path: str | Path, name: str) -> int:
 def refuse_moved_dates(cohort: Cohort) -> None:
     """Refuse to order patients in time by dates that pseudonymisation moved; years that were kept order them.
 
-    Cases without any date are left to whoever orders them.
+    Cases without any date are left to whoever orders them, and come first.
     """
-    if not cohort.provenance.get("pseudonymised"):
+    undated = any(case.year is None and not case.date for case in cohort.cases)
+    if undated or not cohort.provenance.get("pseudonymised"):
         return
     if any(case.date and case.year is None for case in cohort.cases):
         raise InputError(
