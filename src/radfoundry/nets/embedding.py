@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from radfoundry.config import Component
 
 PART_ROWS = 64
+WRITTEN = "encoder.safetensors"  # what pretraining and full tuning leave in their run folder
 Progress = Callable[[str, int, int], None]
 
 
@@ -52,8 +53,15 @@ class Embeddings:
         return pd.concat([keys, features], axis=1)
 
 
+def settled(component: Component) -> Component:
+    """A setting that names an encoder; a run folder that wrote one stands for its file."""
+    inside = Path(component.name) / WRITTEN
+    return component.model_copy(update={"name": str(inside)}) if inside.is_file() else component
+
+
 def open_encoder(component: Component) -> Any:
-    """The encoder a setting names: a registry name with options, or the path of a checkpoint."""
+    """The encoder a setting names: a registry name with options, the path of a checkpoint, or a run that wrote one."""
+    component = settled(component)
     if component.name.endswith(".safetensors"):
         from radfoundry.nets import checkpoint
 
