@@ -54,6 +54,7 @@ TASKS = {
     "regress": "radfoundry.tasks.questions:regress",
     "survive": "radfoundry.tasks.questions:survive",
     "progress": "radfoundry.tasks.questions:progress",
+    "foresee": "radfoundry.tasks.foresee:build",
     "answer": "radfoundry.tasks.questions:answer",
     "similar": "radfoundry.tasks.questions:similar",
     "rate": "radfoundry.tasks.questions:rate",
@@ -107,6 +108,8 @@ COHORTS = {
     "abdomen-ct": "radfoundry.simulate.modality_presets:abdomen_ct",
     "mammograms": "radfoundry.simulate.modality_presets:Mammograms",
     "breast-ultrasound": "radfoundry.simulate.modality_presets:BreastUltrasound",
+    "speckle-phantoms": "radfoundry.simulate.speckle_phantom:SpecklePhantoms",
+    "film-phantoms": "radfoundry.simulate.film_phantom:FilmPhantoms",
 }
 OBJECTIVES = {
     "contrast": "radfoundry.train.objectives.contrast:build",

@@ -16,6 +16,7 @@ DENSE: dict[str, str] = {
     "detect": "radfoundry.stages.adapt.detect",
     "annotators": "radfoundry.stages.adapt.annotators",
     "draft": "radfoundry.stages.adapt.draft",
+    "foresee": "radfoundry.stages.adapt.foresee",
     "arbitrate": "radfoundry.stages.adapt.arbitrate",
     "localise": "radfoundry.stages.adapt.localise",
 }

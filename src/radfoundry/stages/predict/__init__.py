@@ -15,6 +15,7 @@ DENSE: dict[str, str] = {
     "segmentation": "radfoundry.stages.predict.segment",
     "detection": "radfoundry.stages.predict.detect",
     "draft": "radfoundry.stages.predict.draft",
+    "foresight": "radfoundry.stages.predict.foresee",
     "arbitration": "radfoundry.stages.predict.arbitrate",
     "place": "radfoundry.stages.predict.localise",
 }
