@@ -14,12 +14,13 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from radfoundry import runs
-from radfoundry.nets import checkpoint, text, weight_files
+from radfoundry.nets import checkpoint, sentences, text, weight_files
 from radfoundry.records import InputError
 from radfoundry.text.tokens import PAD, START, Tokeniser, from_merges
 
 FILE = "text.safetensors"
 FORMAT = "1"
+OWN = "own"
 PROBE_KEY = "golden_probe"
 TOLERANCE = 1e-3
 LARGEST = {"vocabulary": 200_000, "depth": 64, "length": 8192}
@@ -51,13 +52,18 @@ def projection(incoming: int, outgoing: int) -> nn.Sequential:
 
 
 class TextSide(nn.Module):
-    """The text encoder, and the maps of image and report (and of place and word) into their common spaces."""
+    """The text encoder, and the maps of image and report (and of place and word) into their common spaces.
 
-    def __init__(self, sizes: Sizes) -> None:
+    reader: `own`, or the frozen sentence encoder that reads (`nets.sentences`), whose weights stay where they are.
+    """
+
+    def __init__(self, sizes: Sizes, reader: str = OWN) -> None:
         super().__init__()
-        self.sizes = sizes
-        self.text = text.small(
-            vocabulary=sizes.vocabulary, width=sizes.text_width, depth=sizes.depth, length=sizes.length
+        self.sizes, self.reader = sizes, reader
+        self.text: text.TextEncoder | sentences.Sentences = (
+            text.small(vocabulary=sizes.vocabulary, width=sizes.text_width, depth=sizes.depth, length=sizes.length)
+            if reader == OWN
+            else sentences.Sentences(reader)
         )
         self.image = projection(sizes.pooled, sizes.width)
         self.report = projection(sizes.text_width, sizes.width)
@@ -160,8 +166,8 @@ def save(side: TextSide, tokeniser: Tokeniser, path: str | Path) -> None:
     about = {
         "format": FORMAT,
         "sizes": json.dumps(dataclasses.asdict(side.sizes)),
-        "merges": json.dumps(tokeniser.merges),
     }
+    about |= {"merges": json.dumps(tokeniser.merges)} if side.reader == OWN else {"reader": side.reader}
     with runs.atomic(path) as partial:
         weight_files.write(weights, partial, about=about)
 
@@ -171,14 +177,16 @@ def load(path: str | Path) -> tuple[TextSide, Tokeniser]:
     about, weights = weight_files.read(path)
     where = str(path)
     sizes, tokeniser = _described(about, where)
-    stored = weights.pop(PROBE_KEY, None)
+    stored, reader = weights.pop(PROBE_KEY, None), about.get("reader", OWN)
+    if reader != OWN:
+        sentences.Sentences(reader)  # read before the next line, where nothing gets numbers
     with torch.device("meta"):
-        wanted = {name: tuple(value.shape) for name, value in TextSide(sizes).state_dict().items()}
+        wanted = {name: tuple(value.shape) for name, value in TextSide(sizes, reader).state_dict().items()}
     if wanted != {name: tuple(value.shape) for name, value in weights.items()}:
         raise InputError(
             "its weights do not fit its sizes", where=where, remedy="get the file again", finding="weights"
         )
-    side = TextSide(sizes)
+    side = TextSide(sizes, reader)
     side.load_state_dict(weights)
     side.eval()
     if stored is None or stored.shape != probe(side).shape or not torch.allclose(probe(side), stored, atol=TOLERANCE):
@@ -201,7 +209,8 @@ def _described(about: dict[str, str], where: str) -> tuple[Sizes, Tokeniser]:
             least = 0 if name in ("local", "token") else 1
             if not least <= value <= LARGEST.get(name, LARGEST_WIDTH):
                 raise ValueError(f"{name} is {value}")
-        tokeniser = from_merges(json.loads(about["merges"]))
+        reader = about.get("reader", OWN)
+        tokeniser: Any = from_merges(json.loads(about["merges"])) if reader == OWN else sentences.WordPieces(reader)
         if tokeniser.size != sizes.vocabulary:
             raise ValueError("tokeniser and vocabulary differ")
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:

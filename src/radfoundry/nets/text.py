@@ -16,7 +16,7 @@ class TextEncoder(nn.Module):
 
     def __init__(self, *, vocabulary: int, width: int, depth: int, length: int) -> None:
         super().__init__()
-        self.vocabulary, self.width, self.length = vocabulary, width, length
+        self.vocabulary, self.width, self.depth, self.length = vocabulary, width, depth, length
         self.words = nn.Embedding(vocabulary, width)
         self.places = nn.Parameter(torch.randn(length, width) * 0.02)
         self.blocks = nn.ModuleList(

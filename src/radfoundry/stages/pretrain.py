@@ -34,6 +34,10 @@ TOKENISER = "tokeniser.json"
 class TextSize(Settings):
     """Who reads the reports; left alone when training goes on from a checkpoint with a text side."""
 
+    encoder: str = Field(
+        default="own",
+        description="own: learned with the images; sentences: a frozen sentence encoder (extra text); or its folder",
+    )
     width: int = Field(default=128, ge=8, description="length of a word's and a report's vector")
     depth: int = Field(default=2, ge=1, description="layers")
     length: int = Field(default=128, ge=8, description="tokens of a report; what is beyond is cut off")
@@ -184,9 +188,9 @@ def build(config: Config, place: Place) -> tuple[Learner, Data]:
     encoder.to(place.device)
     plan = crop_plan(config, encoder.spec)
     data = feeding.data_of(config, plan, encoder.spec, place)
-    facts = feeding.facts_of(data, config.text.width)
-    shapes = scene.shapes_of(encoder, plan.size, views=plan.views, protocols=len(plan.protocols), **facts)
     reader = feeding.reader_of(config, data)
+    facts = feeding.facts_of(data, config.text.width if reader is None else reader.width)
+    shapes = scene.shapes_of(encoder, plan.size, views=plan.views, protocols=len(plan.protocols), **facts)
     made = learner.build(encoder, shapes, config.objectives, seed=config.seed, text=reader, begun=data.begun)
     return made.lock(remember=config.crops.patients is not None) if config.frozen else made, data
 

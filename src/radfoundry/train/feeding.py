@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from radfoundry.data import cohort as cohorts
-from radfoundry.nets import aligned, text
+from radfoundry.nets import aligned, sentences, text
 from radfoundry.records import InputError
 from radfoundry.text.tokens import Tokeniser
 from radfoundry.train import cohort_source, reports, sources
@@ -45,7 +45,7 @@ def data_of(config: Any, plan: Any, spec: Any, place: Place) -> Data:
     if config.cohort is not None:
         return _with_cohort(config, simulated, spec, Data(simulated, simulated, tokeniser=known, begun=begun))
     if config.reports:
-        made = known or reports.learned_tokeniser(plan, seed=config.seed, size=config.text.tokens)
+        made = known or _pieces(config) or reports.learned_tokeniser(plan, seed=config.seed, size=config.text.tokens)
         simulated = _reading(simulated, made, config, begun)
     source: Source = simulated if config.crops.patients is None else Kept(simulated, config.crops.patients)
     return Data(source, simulated, tokeniser=simulated.tokeniser, begun=begun)
@@ -64,7 +64,7 @@ def _with_cohort(config: Any, simulated: Simulated, spec: Any, known: Data) -> D
     tokeniser = None
     length = config.text.length if known.begun is None else known.begun.sizes.length
     if config.reports:
-        tokeniser = known.tokeniser or cohort_source.reports_tokeniser(cohort)
+        tokeniser = known.tokeniser or _pieces(config) or cohort_source.reports_tokeniser(cohort)
         simulated = _reading(simulated, tokeniser, config, known.begun)
     plan = simulated.plan
     shelf = cohort_source.shelve(
@@ -75,6 +75,11 @@ def _with_cohort(config: Any, simulated: Simulated, spec: Any, known: Data) -> D
     real = cohort_source.FromCohort(shelf, simulated.size, plan.views, config.seed, simulated.place)
     source = real if config.simulated == 0 else cohort_source.Mixed(simulated, real, config.simulated, config.seed)
     return Data(source, simulated, shelf, tokeniser, known.begun)
+
+
+def _pieces(config: Any) -> Any:
+    """The pieces of words of a sentence encoder taught elsewhere; None where our own encoder is to learn."""
+    return None if config.text.encoder == aligned.OWN else sentences.WordPieces(config.text.encoder)
 
 
 def text_side(config: Any) -> tuple[aligned.TextSide, Tokeniser] | None:
@@ -98,6 +103,8 @@ def reader_of(config: Any, data: Data) -> Any:
     if data.tokeniser is None:
         return None
     size = config.text
+    if data.begun is None and size.encoder != aligned.OWN:
+        return sentences.Sentences(size.encoder)
     return text.small(
         vocabulary=data.tokeniser.size, width=size.width, depth=size.depth, length=size.length, seed=config.seed
     )

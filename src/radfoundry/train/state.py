@@ -152,11 +152,12 @@ def text_side_of(learner: Learner) -> aligned.TextSide | None:
             token=0 if local is None else local.patch[1].in_features,
             vocabulary=text.vocabulary,
             text_width=text.width,
-            depth=len(text.blocks),
+            depth=text.depth,
             length=text.length,
             width=pair.image[-1].out_features,
             local=0 if local is None else local.patch[-1].out_features,
-        )
+        ),
+        getattr(text, "name", aligned.OWN),
     )
     sources = {"text": text, "image": pair.image, "report": pair.report}
     if local is not None:
