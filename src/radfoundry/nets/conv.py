@@ -112,8 +112,8 @@ def _spec(name: str, **values: Any) -> EncoderSpec:
     return EncoderSpec(name=name, orientation="RAS", intensity="zscore", **values)
 
 
-def tiny(*, channels: int = 1, seed: int = 0, spacing_mm: float = 3.0) -> ConvEncoder:
-    """About 0.5 million weights; 64³ voxels of 3 mm in, 512 places of 24 mm out.
+def tiny(*, channels: int = 1, seed: int = 0, spacing_mm: float = 3.0, side: int = 64) -> ConvEncoder:
+    """About 0.5 million weights; 64³ voxels of 3 mm in, 512 places of 24 mm out; `side` voxels for small crops.
 
     >>> tiny().encode(torch.zeros(1, 1, 64, 64, 64)).pooled.shape
     torch.Size([1, 288])
@@ -122,7 +122,7 @@ def tiny(*, channels: int = 1, seed: int = 0, spacing_mm: float = 3.0) -> ConvEn
         "conv3d-tiny",
         modality=("MR", "CT"),
         spacing_mm=(spacing_mm, spacing_mm, spacing_mm),
-        shape=(64, 64, 64),
+        shape=(side, side, side),
         channels=channels,
         width=96,
     )

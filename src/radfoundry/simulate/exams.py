@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from radfoundry.simulate.body import Body
 from radfoundry.simulate.bundles import BUNDLES, scan_bundle
@@ -31,13 +32,17 @@ SHOWN = ("lesion", "enhancing")  # truths that are always written; others when t
 
 @dataclass(frozen=True)
 class Scene:
-    """One part of the body as it is at one visit: what is there, which part, which sequences, what is marked there."""
+    """One part of the body as it is at one visit: what is there, which part, which sequences, what is marked there.
+
+    `around_mm` lays slices of that field of view, straight, around the middle of the disease; 0 is the whole part.
+    """
 
     body: Callable[[], Body]
     part: Part
     sequences: Sequence[str]
     shown: Sequence[str] = SHOWN
     organs: Sequence[str] = ()
+    around_mm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -176,6 +181,8 @@ class _Session:
                 base, _, plane = name.partition("@")
                 part = replace(scene.part, plane=plane, fixed=True) if plane else scene.part
                 slab = draw_slab(site, base, part, rng=self.rng, size=self.options.size)
+                if scene.around_mm:
+                    slab = around(slab, body, scene.around_mm)
                 for key, scanned in self._scanned(name, body, site, scanner, slab, scene).items():
                     volume = burn(scanned.volume, "L") if self.marked else scanned.volume
                     truth = self._truth(scanned, body, slab, scene)
@@ -211,6 +218,25 @@ class _Session:
         if self.options.annotators and "lesion" in truth:
             truth |= outlined(truth["lesion"], count=self.options.annotators, rng=self.rng)
         return truth
+
+
+def around(slab: Slab, body: Body, side_mm: float) -> Slab:
+    """The slab laid straight around the middle of the disease, so many mm a side; as it was where there is none."""
+    share = body.truth.get("lesion")
+    if share is None or not bool(share.any()):
+        return slab
+    weight = share.double()
+    axes = [torch.arange(size, dtype=torch.float64) for size in share.shape]
+    sums = [weight.sum(dim=[other for other in range(3) if other != axis]) for axis in range(3)]
+    middle = np.array([float((one * place).sum() / one.sum()) for one, place in zip(sums, axes, strict=True)])
+    x, y, z = body.affine[:3, :3] @ middle + body.affine[:3, 3]
+    return replace(
+        slab,
+        plane="axial",
+        tilt_deg=(0.0, 0.0, 0.0),
+        field_of_view_mm=(side_mm, side_mm, side_mm),
+        centre_mm=(float(x), float(y), float(z)),
+    )
 
 
 def draw_faults(rng: np.random.Generator) -> Faults:

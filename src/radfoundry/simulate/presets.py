@@ -24,6 +24,7 @@ __all__ = ["BrainMultisequence", "Preset", "SimulatedCase", "SimulatedSeries", "
 
 HEAD = Part()
 SHIFT_REPORTED_MM = 3.0
+MOST_AROUND_MM = 200.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,18 +33,22 @@ class BrainMultisequence(CohortOptions):
 
     `kinds` are the diseases there may be: demyelination, tumour, infarct, haemorrhage. Besides the names of
     `protocols.PROTOCOLS`, `sequences` may name a bundle: `DWI` (with its ADC map), `dynamic`. With `landmarks` the
-    labels say where eyes and commissures lie at the first visit (`eye_left_x_mm` …, RAS mm of the scans). All other
-    options are those of `options.CohortOptions`.
+    labels say where eyes and commissures lie at the first visit (`eye_left_x_mm` …, RAS mm of the scans). `around_mm`
+    scans a cube of that side around the lesion alone, as crops for a question about it. All other options are those
+    of `options.CohortOptions`.
     """
 
     kinds: Sequence[str] = KINDS
     landmarks: bool = False
+    around_mm: float = 0.0
     name: str = "brain-multisequence"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "kinds", tuple(self.kinds))
         object.__setattr__(self, "sequences", self.sequences or SEQUENCES)
+        if not 0 <= self.around_mm <= MOST_AROUND_MM:
+            raise InputError(f"around_mm {self.around_mm}", remedy=f"give a length from 0 to {MOST_AROUND_MM:g} mm")
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown or not self.kinds:
             raise InputError(f"no lesions called {', '.join(unknown) or '(none)'}", remedy=f"known: {', '.join(KINDS)}")
@@ -67,7 +72,7 @@ class BrainMultisequence(CohortOptions):
             subject.age_years,
             subject.sex,
             bool(subject.findings),
-            [[Scene(lambda body=body: body, HEAD, self.sequences, shown)] for body in bodies],
+            [[Scene(lambda body=body: body, HEAD, self.sequences, shown, around_mm=self.around_mm)] for body in bodies],
             labels,
             brain_statements(subjects[-1], prior),
             history=f"{'Woman' if subject.sex == 'F' else 'Man'} of {int(subject.age_years)} years. Headache.",

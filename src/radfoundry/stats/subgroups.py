@@ -58,6 +58,21 @@ def age_bands(age_years: ArrayLike, borders: ArrayLike = (40, 60, 75)) -> np.nda
     return names[place].astype(str)
 
 
+def age_quarters(age_years: ArrayLike) -> np.ndarray:
+    """(n,) the quarter of these very patients by age, named `youngest`, `younger`, `older`, `oldest`; NaN "unknown".
+
+    Patients of the same age are in the same quarter.
+
+    >>> age_quarters([30, 45, 60, 75]).tolist()
+    ['youngest', 'younger', 'older', 'oldest']
+    """
+    ages = np.asarray(age_years, float)
+    known = ages[~np.isnan(ages)]
+    borders = np.quantile(known, [0.25, 0.5, 0.75]) if len(known) else np.zeros(3)
+    names = np.array(["youngest", "younger", "older", "oldest", "unknown"], dtype=object)
+    return names[np.where(np.isnan(ages), 4, np.searchsorted(borders, ages, side="left"))].astype(str)
+
+
 def subgroup_table(
     data: Predictions,
     factors: Mapping[str, ArrayLike],

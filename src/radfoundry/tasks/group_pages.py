@@ -13,22 +13,26 @@ from radfoundry.tasks import finish, pages, questions
 from radfoundry.tasks.probe import Probe
 
 UNKNOWN = "unknown"
+QUARTERS = "age-quarters"
+DRAWS = 1000
 
 
 def factors(cohort: Cohort, cases: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The group of every case for each fact or label: ages in bands, unknown named so; only what differs at all.
+    """The group of every case for each fact or label: ages in bands (`age`) or in quarters of these patients
+    (`age-quarters`), unknown named so; only what differs at all.
 
     Refuses a name that no case knows, unless it is sex, age or site.
     """
     by_key = {case.key: case for case in cohort.cases}
     found = {}
     for name in names:
-        target = "age_years" if name == "age" else name
+        target = "age_years" if name in ("age", QUARTERS) else name
         values = [questions.value_of(by_key[str(key)], target) for key in cases]
-        if all(value is None for value in values) and name not in ("sex", "age", "site"):
+        if all(value is None for value in values) and name not in ("sex", "age", "site", QUARTERS):
             raise InputError("no case has it", where=f"subgroups {name}", remedy="add it with radfoundry label")
         if target == "age_years":
-            groups = subgroups.age_bands(np.array([np.nan if value is None else float(value) for value in values]))
+            ages = np.array([np.nan if value is None else float(value) for value in values])
+            groups = subgroups.age_quarters(ages) if name == QUARTERS else subgroups.age_bands(ages)
         else:
             groups = np.array([UNKNOWN if value is None else str(value) for value in values])
         if len(np.unique(groups)) > 1:
@@ -82,7 +86,8 @@ def survival_blocks(
 ) -> tuple[list[dict[str, Any]], dict[str, Estimate]]:
     """Kaplan-Meier curves by the true label and by what the model called, each with its hazard ratio.
 
-    `labels` name the labels of follow-up (`time`) and of the event (`event`). Cases without them are left out.
+    `labels` name the labels of follow-up (`time`) and of the event (`event`). Cases without them are left out. Where
+    both sides have curves, `separation-predicted-minus-true` compares how far apart they are, paired.
     """
     if set(labels) != {"time", "event"}:
         raise InputError("needs time and event", where="survival", remedy="survival.time=LABEL survival.event=LABEL")
@@ -106,4 +111,31 @@ def survival_blocks(
         )
         made["note"] += f" Log-rank p = {tested.p_value:.2g}; hazard ratio {tested.hazard_ratio}."
         blocks.append(made)
+    if len(numbers) == 2:
+        numbers["separation-predicted-minus-true"] = separation_gap(time, event, (sides["predicted"], sides["true"]))
     return blocks, numbers
+
+
+def separation_gap(time: np.ndarray, event: np.ndarray, calls: tuple[np.ndarray, np.ndarray]) -> Estimate:
+    """How much farther apart the first calls keep the curves than the second, in |log hazard ratio|, paired.
+
+    Patients are drawn again and again with both calls; draws in which a call has one side only do not count.
+    """
+
+    def apart(rows: np.ndarray, call: np.ndarray) -> float:
+        if len(np.unique(call[rows])) < 2:
+            return np.nan
+        ratio = log_rank.log_rank(time[rows], event[rows], call[rows]).hazard_ratio
+        return abs(float(np.log(ratio.value))) if ratio.defined else np.nan
+
+    rng = np.random.default_rng(0)
+    every = np.arange(len(time))
+    value = apart(every, calls[0]) - apart(every, calls[1])
+    draws = [rng.integers(0, len(time), len(time)) for _ in range(DRAWS)]
+    gaps = np.array([apart(rows, calls[0]) - apart(rows, calls[1]) for rows in draws])
+    kept = gaps[~np.isnan(gaps)]
+    method = f"paired bootstrap, percentile, {DRAWS} draws of {len(time)} exams"
+    if np.isnan(value) or len(kept) < DRAWS // 2:
+        return Estimate.undefined("a call has one side only", n=len(time), method=method)
+    low, high = np.quantile(kept, [0.025, 0.975])
+    return Estimate(float(value), float(low), float(high), method=method, n=len(time))
