@@ -273,8 +273,9 @@ def _summary(asked: _Asked, tested: _Tested, part: str) -> dict[str, Any]:
     own = {name: tested.tables[f"{BOXES}/{name}{end}"] for name in ("sensitivity-at-1", "jafroc", "auroc")}
     people = "patients of another hospital" if part == "external" else "patients it had not seen"
     count = len({one.patient for one in asked.parts[part]})
+    how = "taught from scratch" if asked.encoder is None else f"on {asked.spec.name}"
     lines = [
-        f"A detector on {asked.spec.name} marked the images of {count} {people}. "
+        f"A detector {how} marked the images of {count} {people}. "
         f"With one false mark an image it found {own['sensitivity-at-1']} of the lesions; JAFROC {own['jafroc']}, "
         f"AUROC {own['auroc']}.",
     ]
