@@ -64,6 +64,7 @@ TASKS = {
     "draft": "radfoundry.tasks.drafts:build",
     "arbitrate": "radfoundry.tasks.arbiter:build",
     "segment": "radfoundry.tasks.segment:build",
+    "align": "radfoundry.tasks.align:build",
     "annotators": "radfoundry.tasks.annotators:build",
     "localise": "radfoundry.tasks.localise:build",
 }

@@ -18,6 +18,7 @@ DENSE: dict[str, str] = {
     "draft": "radfoundry.stages.adapt.draft",
     "foresee": "radfoundry.stages.adapt.foresee",
     "arbitrate": "radfoundry.stages.adapt.arbitrate",
+    "align": "radfoundry.stages.adapt.align",
     "localise": "radfoundry.stages.adapt.localise",
 }
 

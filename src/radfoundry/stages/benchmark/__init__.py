@@ -14,9 +14,20 @@ NESTED = ("tasks", "choices", "crossed", "repeats", "inner_folds", "draws", "wor
 
 def run(config: Config, *, progress: Progress | None = None) -> Run:
     """Compare; metrics `ENCODER/METRIC`, paired `ONE-minus-OTHER/METRIC`; one module per kind of comparison."""
+    if config.runs or config.names:
+        return importlib.import_module("radfoundry.stages.benchmark.finished").run(_paired(config), progress=progress)
     if (config.task is None) == (not config.tasks):
         raise InputError("one question or a list of them", where="task", remedy="give task= or tasks=[…]")
     return importlib.import_module(f"radfoundry.stages.benchmark.{_flow(config)}").run(config, progress=progress)
+
+
+def _paired(config: Config) -> Config:
+    """Settings of a pairing of finished runs; refuses what would be without effect."""
+    idle = [name for name in ("task", "tasks", *NESTED, "head", "split", "test") if getattr(config, name)]
+    idle = [name for name in idle if name in config.model_fields_set]
+    if idle:
+        raise InputError("has no effect on finished runs", where=idle[0], remedy="leave it out, or leave out runs")
+    return config
 
 
 def _flow(config: Config) -> str:

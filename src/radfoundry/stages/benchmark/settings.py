@@ -23,6 +23,8 @@ class Config(Settings):
         "zero-shot, point",
     )
     tasks: list[Component] = Field(default=[], description="several questions at once: nested evaluation over all")
+    runs: list[str] = Field(default=[], description="instead: finished runs of adapt on the same exams, to be paired")
+    names: list[str] = Field(default=[], description="runs: what to call them")
     encoders: list[Component] = Field(default=[Component(name="vit3d-tiny")], min_length=1, description="candidates")
     against: list[Component] = Field(
         default=[Component(name="intensity")], description="baselines to beat; nested also radiomics and header"
