@@ -142,12 +142,12 @@ def small(*, channels: int = 1, seed: int = 0, spacing_mm: float = 2.0) -> ConvE
     return create(spec, widths=(48, 160, 384), blocks=(1, 2, 3), seed=seed)
 
 
-def tiny_2d(*, channels: int = 1, seed: int = 0) -> ConvEncoder:
-    """The 2D sibling: pictures of any size brought to 128 x 128, 256 places out."""
+def tiny_2d(*, channels: int = 1, seed: int = 0, side: int = 128) -> ConvEncoder:
+    """The 2D sibling: pictures of any size brought to 128 x 128 (`side`), 256 places out."""
     spec = _spec(
         "conv2d-tiny",
         modality=("MR", "CT", "US", "MG", "DX", "CR", "OT"),
-        shape=(128, 128, 1),
+        shape=(side, side, 1),
         channels=channels,
         dimensions=2,
         width=96,
