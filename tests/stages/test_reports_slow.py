@@ -57,6 +57,23 @@ def test_drafts_of_new_scans_are_traced(cohort, tmp_path):
         assert draft["refused"] or all(item["text"] in draft["text"] for item in draft["sentences"])
 
 
+def test_a_decoder_writes_drafts_of_new_scans_that_findings_bear_out(cohort, tmp_path):
+    words = ["task=draft", "task.region=head", "task.fewest=3", "task.by=decoder", "task.decoder.steps=60"]
+    place = tmp_path / "written"
+    assert exit_code(["adapt", f"cohort={cohort}", *words, "encoder=intensity", "folds=3", "--to", str(place)]) == 0
+    metrics = runs.read(place).metrics
+    assert {"f1-decoder", "f1-usual", "f1-decoder-without-floor-minus-retrieval", "sentences-struck"} <= set(metrics)
+    assert exit_code(["predict", str(place), str(cohort), "--to", str(tmp_path / "out")]) == 0
+    made = json.loads((tmp_path / "out" / "drafts.json").read_text())
+    assert len(made) == 24
+    for draft in made.values():
+        assert all(item["confidence"] >= 0.6 for item in draft["sentences"])
+        assert draft["refused"] or all(item["text"] in draft["text"] for item in draft["sentences"])
+    (place / "predictor" / "decoder.safetensors").write_bytes(b"other")
+    assert exit_code(["predict", str(place), str(cohort), "--to", str(tmp_path / "no")]) == 2  # it was exchanged
+    assert not (tmp_path / "no").exists()
+
+
 def test_an_arbiter_decides_about_new_scans_and_logs_conflicts(cohort, tmp_path):
     runs_of = []
     for name, head in (("one", "logistic"), ("two", "knn")):
