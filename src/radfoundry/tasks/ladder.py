@@ -12,7 +12,7 @@ from radfoundry.nets.embedding import Embeddings
 from radfoundry.records import Cohort, InputError, Predictions, Task
 from radfoundry.tasks import baselines, finish, heads
 from radfoundry.tasks.examples import Examples, Learner, by_case, examples
-from radfoundry.tasks.probe import Design, Pooled, Probe, class_count, finished, in_order, pairs, remarks
+from radfoundry.tasks.probe import Design, Pooled, Probe, class_count, everybody, finished, in_order, pairs, remarks
 from radfoundry.tasks.tuned import Tuning
 from radfoundry.tasks.tuning import Tuned
 from radfoundry.tasks.views import Views
@@ -113,7 +113,7 @@ def climb(asked: Asked, steps: Sequence[Candidate], *, design: Design, progress:
     tested = examples(table, truth, design.test_on, name="test_on", views=views)
     classes = class_count(kind, truth)
     parts = pairs(cohort, learn, tested, kind=kind, design=design)
-    final = parts[0][0] if design.split else learn
+    final = everybody(parts, learn, kind=kind, design=design)
     total, done = (len(parts) + 1) * len(steps), 0
     found: dict[str, list[Predictions]] = {step.name: [] for step in steps}
     said: list[finish.Answers] = []

@@ -17,6 +17,8 @@ from radfoundry.stats import operating
 from radfoundry.tasks import finish, heads
 from radfoundry.tasks.examples import Examples, Learner, by_case, examples
 
+PATIENTS, SITES = "patients", "sites"
+
 
 @dataclass(frozen=True)
 class Design:
@@ -24,7 +26,8 @@ class Design:
 
     train_on and test_on name header facts, for example `{"sequence": ["T2w"]}`. With `split` the head is
     fitted on its part `train` and tested on `test`; without, every patient is tested once by a head that
-    was fitted on the other folds.
+    was fitted on the other folds. held_out: `patients`, or `sites` where every fold is one site that taught nothing.
+    labelled: so many patients of those that may teach do, each class by its share; 0 for all.
     """
 
     train_on: Mapping[str, Sequence[str]]
@@ -34,6 +37,8 @@ class Design:
     seed: int = 0
     rule: str = "youden"
     wanted: float = 0.9
+    held_out: str = PATIENTS
+    labelled: int = 0
 
 
 Wanted = Mapping[str, list[str] | str]
@@ -139,7 +144,7 @@ def probe(
         fitted = learner.fit(teaching, kind=task.kind, classes=classes)
         found.append(by_case([(testing, fitted.predict(testing))]))
         said.append(finish.finish(found[-1].score, finished(teaching, fitted, task.kind, design)))
-    final = parts[0][0] if design.split else learn
+    final = everybody(parts, learn, kind=task.kind, design=design)
     fitted = learner.fit(final, kind=task.kind, classes=classes)
     predictions, answers = in_order(found, said)
     how = finished(final, fitted, task.kind, design)
@@ -150,10 +155,34 @@ def probe(
 def pairs(
     cohort: Cohort, learn: Examples, asked: Examples, *, kind: str, design: Design
 ) -> list[tuple[Examples, Examples]]:
-    """Who teaches and who is tested, fold by fold, or once where a split is named."""
-    if design.split is None:
-        return _fold_pairs(learn, asked, kind=kind, design=design)
-    return [_split_pair(cohort, learn, asked, design.split)]
+    """Who teaches and who is tested, fold by fold, site by site, or once where a split is named."""
+    if design.split is not None:
+        found = [_split_pair(cohort, learn, asked, design.split)]
+    elif design.held_out == SITES:
+        found = _site_pairs(learn, asked)
+    else:
+        found = _fold_pairs(learn, asked, kind=kind, design=design)
+    return [(few(teaching, design, kind=kind), testing) for teaching, testing in found]
+
+
+def everybody(parts: Sequence[tuple[Examples, Examples]], learn: Examples, *, kind: str, design: Design) -> Examples:
+    """The rows that teach the final fit: of the part `train` where a split is named, else all that may teach."""
+    return parts[0][0] if design.split else few(learn, design, kind=kind)
+
+
+def few(rows: Examples, design: Design, *, kind: str) -> Examples:
+    """The rows of `design.labelled` of the patients, each class by its share and at least one of it; 0 for all."""
+    owners, first = np.unique(rows.patient, return_index=True)
+    if not 0 < design.labelled < len(owners):
+        return rows
+    known = _strata(kind, rows.answer[first])
+    strata = np.zeros(len(owners), int) if known is None else known
+    order = np.random.default_rng(design.seed).permutation(len(owners))
+    chosen: list[str] = []
+    for value, count in zip(*np.unique(strata, return_counts=True), strict=True):
+        wanted = max(1, round(design.labelled * count / len(owners)))
+        chosen += owners[order[strata[order] == value][:wanted]].tolist()
+    return rows.take(np.isin(rows.patient, chosen))
 
 
 def remarks(
@@ -161,7 +190,7 @@ def remarks(
 ) -> tuple[str, ...]:
     """Who was left out, and how many folds there were, in words."""
     notes = []
-    if design.split is None and folds < design.folds:
+    if design.split is None and design.held_out == PATIENTS and folds < design.folds:
         notes.append(f"{folds} folds, not {design.folds}: the rarest answer has too few patients for more")
     if len(predictions) < len(truth) and design.split is None:
         notes.append(f"{len(truth) - len(predictions)} of {len(truth)} cases with an answer were not tested")
@@ -210,6 +239,23 @@ def _split_pair(cohort: Cohort, learn: Examples, asked: Examples, split: str) ->
             finding="leak",
         )
     return teaching, testing
+
+
+def _site_pairs(learn: Examples, asked: Examples) -> list[tuple[Examples, Examples]]:
+    """Every site is tested once, by what learned at the others from other patients."""
+    sites = np.unique(asked.site)
+    if len(np.unique(np.concatenate([learn.site, asked.site]))) < 2:
+        raise InputError(
+            "all patients are of one site", where="held_out=sites", remedy="ingest with site_from", finding="one-site"
+        )
+    found = []
+    for site in sites:
+        tested = asked.take(asked.site == site)
+        teaching = learn.take((learn.site != site) & ~np.isin(learn.patient, tested.patient))
+        if not len(teaching):
+            raise InputError(f"nobody elsewhere teaches for {site}", where="held_out=sites", remedy="see train_on")
+        found.append((teaching, tested))
+    return found
 
 
 def _strata(kind: str, answer: np.ndarray) -> np.ndarray | None:

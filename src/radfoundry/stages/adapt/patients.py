@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     from radfoundry.nets import embedding
     from radfoundry.tasks import leaks, measure, pages, probe, questions, visits
 
+    config = config.model_copy(update={"encoder": embedding.settled(config.encoder)})
     cohort = cohorts.open_cohort(config.cohort)
     task, truth = questions.answers(cohort, _answerable(config))
     classes = questions.class_names(cohort, task)
@@ -62,6 +63,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             own = measure.measure(found.predictions, task, seed=config.seed)
         _write_contributions(asked, writer.folder)
         _write_predictor(config, asked, own, writer.folder)
+        _write_encoder(config, asked, writer.folder)
         blocks = _blocks(config, asked, metrics, plain)
         blocks.append(pages.feature_map(table, truth, title=f"Features of {table.encoder}", seed=config.seed))
         blocks.append(pages.thumbnails(cohort, writer.folder))
@@ -93,6 +95,11 @@ def _answerable(config: Config) -> Task:
         raise InputError(f"fuse={config.fuse.name} reads frozen features", remedy="use rung=frozen without ladder")
     if config.prior is not None and (upper or task.unit in visits.PAIRED):
         raise InputError("a prior is a region of frozen features of one visit", remedy="use rung=frozen without ladder")
+    alone = config.ladder or _fuses(config) or config.prior is not None or task.kind == "similar"
+    if (config.beside or config.remember) and (alone or task.unit in visits.PAIRED):
+        raise InputError(
+            "other rungs stand beside a single rung", where="beside", remedy="leave out ladder, fuse, prior"
+        )
     if config.covariates and not (_fuses(config) or config.ladder):
         raise InputError("covariates stand beside images", remedy="use fuse=early, late, attention or experts")
     return task
@@ -152,9 +159,40 @@ def _fit(
         learner: Any = heads.named(config.head, task.kind)
     else:
         learner = tuning.Tuned(_tuning(config, _step_of(config)), views)
+    if config.beside or config.remember:
+        return _with_others(config, (cohort, task, truth), (encoder, table, classes), views)
     found = probe.probe(cohort, table, task=task, truth=truth, head=learner, design=_design(config))
     gaps = _without_prior(config, cohort, (encoder, table), learner, found, (task, truth))
     return _Asked(cohort, task, classes, encoder, table, found, learner.name, gaps=gaps)
+
+
+def _with_others(config: Config, question: tuple[Cohort, Task, Any], parts: tuple[Any, Any, Any], views: Any) -> _Asked:
+    """One rung with others on the same folds, and what each encoder still knows of another question."""
+    from radfoundry.tasks import questions, rungs_beside
+
+    cohort, task, truth = question
+    encoder, table, classes = parts
+    asked = rungs_beside.Asked(cohort, table, views, task, truth, _design(config))
+    own = rungs_beside.FROZEN if config.rung == "frozen" else _step_of(config)
+    words = [own, *config.beside]
+    if len(set(words)) < len(words):
+        raise InputError(f"a rung is named twice in {', '.join(words)}", where="beside", remedy="name each once")
+    how = _tuning(config, "head")
+    learners = {word: rungs_beside.learner_named(word, asked, how) for word in words}
+    if config.rung == "frozen" and config.head is not None:
+        learners[own] = _frozen(config, task)
+    found = {word: rungs_beside.answered(asked, learner) for word, learner in learners.items()}
+    gaps = rungs_beside.numbers(found, task, seed=config.seed)
+    if config.remember is not None:
+        known, answers = questions.answers(cohort, questions.named(config.remember))
+        gaps |= rungs_beside.remembered(asked, found, task=known, truth=answers)
+    return _Asked(cohort, task, classes, encoder, table, found[own][0], learners[own].name, gaps=gaps)
+
+
+def _frozen(config: Config, task: Task) -> Any:
+    from radfoundry.tasks import heads, probe
+
+    return probe.Pooled(heads.named(config.head, task.kind))
 
 
 def _without_prior(
@@ -211,6 +249,7 @@ def _design(config: Config) -> Any:
     from radfoundry.tasks import probe
 
     made = probe.design(config.train_on, config.test_on, split=config.split, folds=config.folds, seed=config.seed)
+    made = replace(made, held_out=config.held_out, labelled=config.labelled)
     return probe.with_cut_off(made, config.cut_off)
 
 
@@ -280,6 +319,17 @@ def _write_predictor(config: Config, asked: _Asked, numbers: Mapping[str, Estima
         asked.task, asked.classes, asked.encoder, found.fitted, found.finish, limits, runs.plain(about), _prior(config)
     )
     predictor.write(model, folder / predictor.FOLDER, component=config.encoder, pack=config.pack)
+
+
+def _write_encoder(config: Config, asked: _Asked, folder: Path) -> None:
+    """The encoder as a rung that frees its weights left it, as a checkpoint of its own for other steps."""
+    from radfoundry.tasks.tuned import FREE
+
+    fitted = asked.found.fitted
+    if getattr(fitted, "tuning", None) is not None and fitted.tuning.rung in FREE:
+        from radfoundry.train import state
+
+        state.save_encoder(config.encoder, fitted.network.encoder, {}, folder / "encoder.safetensors")
 
 
 def _prior(config: Config) -> Any:

@@ -38,6 +38,14 @@ class Config(Settings):
     )
     ladder: bool = Field(default=False, description="try every rung and the baselines, choose on inner folds")
     rungs: list[str] = Field(default=list(RUNGS), description="rungs that the ladder tries")
+    beside: list[str] = Field(
+        default=[],
+        description="other rungs asked on the same folds, paired: frozen, head, lora, mona, partial, full, scratch; "
+        "with -balanced or -plain behind it, batches that hold the classes equally often or not",
+    )
+    remember: Component | None = Field(
+        default=None, description="another question, asked again through every encoder after it has learned this one"
+    )
     covariates: list[str] = Field(
         default=[],
         description="age_years, sex or labels that fusion uses beside images, and the ladder's header baseline as well",
@@ -51,6 +59,10 @@ class Config(Settings):
     test_on: dict[str, list[str] | str] | None = Field(default=None, description="series that are tested; as train_on")
     split: str | None = Field(default=None, description="named split with parts train and test; else folds")
     folds: int = Field(default=5, ge=2, description="folds between patients when no split is named")
+    held_out: Literal["patients", "sites"] = Field(
+        default="patients", description="without a split: folds between patients, or every site once"
+    )
+    labelled: int = Field(default=0, ge=0, description="so many patients teach, of those that may; 0 for all")
     cut_off: Component = Field(
         default=Component(name="youden"),
         description="how the cut-off is chosen: youden, or sensitivity, specificity or cost with cut_off.wanted=NUMBER",
