@@ -111,6 +111,7 @@ COHORTS = {
     "breast-ultrasound": "radfoundry.simulate.modality_presets:BreastUltrasound",
     "speckle-phantoms": "radfoundry.simulate.speckle_phantom:SpecklePhantoms",
     "film-phantoms": "radfoundry.simulate.film_phantom:FilmPhantoms",
+    "view-phantoms": "radfoundry.simulate.view_phantom:ViewPhantoms",
 }
 OBJECTIVES = {
     "contrast": "radfoundry.train.objectives.contrast:build",
