@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from radfoundry.records import Acquisition, InputError
 from radfoundry.simulate.cases import SimulatedCase
-from radfoundry.simulate.phantoms import PhantomOptions, drawn, finished, network, soft, waves
+from radfoundry.simulate.phantoms import PhantomOptions, drawn, finished, network, seen, soft, waves
 
 
 @dataclass(frozen=True)
@@ -74,21 +74,16 @@ class FilmPhantoms(PhantomOptions):
             film += 0.22 * _blots(side, x, y, rng=rng) * lungs
         if fluid:
             film += 0.25 * soft(lungs, 1.0) / (1 + np.exp(-(y - 0.5) / 0.04))
-        return finished(
-            who,
-            shown(film, room, rng=rng),
-            case=case,
-            header=Acquisition(modality="DX", body_part="CHEST", model=room.site.split()[0]),
-            truth={"lesion": lower},
-            labels={
-                "site": room.site,
-                "network": int(net),
-                "blots": int(blots),
-                "fluid": int(fluid),
-                "lean_deg": round(lean, 1),
-                "wavelength": round(wavelength, 2),
-            },
-        )
+        header = Acquisition(modality="DX", body_part="CHEST", model=room.site.split()[0])
+        labels = {
+            "network": int(net),
+            "blots": int(blots),
+            "fluid": int(fluid),
+            "lean_deg": round(lean, 1),
+            "wavelength": round(wavelength, 2),
+        }
+        series = seen(shown(film, room, rng=rng), header, {"lesion": lower}, site=room.site)
+        return finished(who, [series], case=case, labels=labels)
 
 
 def _vessels(shape: tuple[int, int], lean_deg: float, *, rng: np.random.Generator) -> np.ndarray:
@@ -117,6 +112,6 @@ def _blots(side: int, x: np.ndarray, y: np.ndarray, *, rng: np.random.Generator)
 
 def shown(film: np.ndarray, room: Room, *, rng: np.random.Generator) -> np.ndarray:
     """The film as a hospital shows it: blurred, noisy, edges raised, contrast around its middle."""
-    seen = gaussian_filter(film, room.blur) + room.noise * gaussian_filter(rng.standard_normal(film.shape), 0.5)
-    seen = seen + room.edges * (seen - gaussian_filter(seen, 2.0))
-    return 0.5 + room.contrast * (seen - seen.mean())
+    film = gaussian_filter(film, room.blur) + room.noise * gaussian_filter(rng.standard_normal(film.shape), 0.5)
+    film = film + room.edges * (film - gaussian_filter(film, 2.0))
+    return 0.5 + room.contrast * (film - film.mean())

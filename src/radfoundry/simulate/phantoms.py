@@ -56,37 +56,37 @@ def drawn(options: PhantomOptions, hospitals: int, *, case: int, seed: int) -> D
     return Drawn(rng, hospital, round(float(rng.uniform(30, 85)), 1), "F" if rng.random() < 0.5 else "M")
 
 
-def finished(
-    who: Drawn,
-    picture: np.ndarray,
-    *,
-    case: int,
-    header: Acquisition,
-    truth: Mapping[str, np.ndarray],
-    labels: Mapping[str, Any],
-) -> SimulatedCase:
-    """The case of one picture `(columns, rows)` between 0 and 1, with its truth on the same grid.
+PLANES: Mapping[str, np.ndarray] = {
+    "axial": np.diag([-0.5, -0.5, 1.0, 1.0]),
+    "sagittal": np.array([[0.0, 0.0, 1.0, 0.0], [-0.5, 0.0, 0.0, 0.0], [0.0, -0.5, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]),
+}
 
-    The hospital is the label `site`.
-    """
-    site = str(labels["site"])
+
+def seen(
+    picture: np.ndarray, header: Acquisition, truth: Mapping[str, np.ndarray], *, site: str, plane: str = "axial"
+) -> SimulatedSeries:
+    """A picture `(columns, rows)` between 0 and 1 as a series, with its truth on the same grid."""
     array = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
-    affine = np.diag([-0.5, -0.5, 1.0, 1.0])
+    affine = PLANES[plane]
     shape = (int(array.shape[0]), int(array.shape[1]))
-    volume = Volume.of(array[..., None], affine)
     masks = {name: Volume.of(mask.astype(np.float32)[..., None], affine, units="share") for name, mask in truth.items()}
-    series = SimulatedSeries(
-        name=f"phantom-{header.modality}".lower(),
-        volume=volume,
+    return SimulatedSeries(
+        name=f"phantom-{header.modality}-{plane}".lower(),
+        volume=Volume.of(array[..., None], affine),
         acquisition=replace(header, matrix=shape, image_type=("ORIGINAL", "PRIMARY"), photometric="MONOCHROME2"),
         truth=masks,
         site=site,
         study="Phantom",
     )
+
+
+def finished(who: Drawn, series: Sequence[SimulatedSeries], *, case: int, labels: Mapping[str, Any]) -> SimulatedCase:
+    """The case of one exam; the hospital is that of its series."""
+    site = series[0].site
     person = draw_person(case, age_years=who.age_years, sex=who.sex, rng=who.rng)
     text = "FINDINGS: A phantom; its labels say what it holds.\nIMPRESSION: None.\n"
-    columns = {"age_years": who.age_years, "sex": who.sex, **labels}
-    return SimulatedCase(person, site, (series,), columns, Report(text))
+    columns = {"site": site, "age_years": who.age_years, "sex": who.sex, **labels}
+    return SimulatedCase(person, site, tuple(series), columns, Report(text))
 
 
 def waves(

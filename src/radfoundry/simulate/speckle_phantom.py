@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from radfoundry.records import Acquisition, InputError
 from radfoundry.simulate.cases import SimulatedCase
-from radfoundry.simulate.phantoms import PhantomOptions, drawn, finished, soft
+from radfoundry.simulate.phantoms import PhantomOptions, drawn, finished, seen, soft
 
 TOP_DB = 12.0
 
@@ -29,7 +29,7 @@ class Scanner:
 
 SCANNERS = (
     Scanner("Northgate Hospital", 1.3, 0.6, 4, 60.0, 0.0, 4.0),
-    Scanner("Lakeside Clinic", 1.9, 0.9, 2, 48.0, 3.0, 10.0),
+    Scanner("Lakeside Clinic", 1.7, 0.8, 3, 52.0, 3.0, 7.0),
 )
 
 
@@ -59,20 +59,15 @@ class SpecklePhantoms(PhantomOptions):
         scale = self.pixels / 64
         radius = float(rng.uniform(7.5, 12.0)) * scale
         echo, lesion = self._echo(rng, radius, spiculated=spiculated, shadow=shadow, capsule=capsule)
-        return finished(
-            who,
-            pictured(echo, scanner, rng=rng),
-            case=case,
-            header=Acquisition(modality="US", body_part="BREAST", model=scanner.site.split()[0]),
-            truth={"lesion": lesion},
-            labels={
-                "site": scanner.site,
-                "spiculated": int(spiculated),
-                "shadow": int(shadow),
-                "capsule": int(capsule),
-                "lesion_mm": round(radius / scale, 2),
-            },
-        )
+        header = Acquisition(modality="US", body_part="BREAST", model=scanner.site.split()[0])
+        labels = {
+            "spiculated": int(spiculated),
+            "shadow": int(shadow),
+            "capsule": int(capsule),
+            "lesion_mm": round(radius / scale, 2),
+        }
+        series = seen(pictured(echo, scanner, rng=rng), header, {"lesion": lesion}, site=scanner.site)
+        return finished(who, [series], case=case, labels=labels)
 
     def _echo(
         self, rng: np.random.Generator, radius: float, *, spiculated: bool, shadow: bool, capsule: bool
@@ -91,7 +86,7 @@ class SpecklePhantoms(PhantomOptions):
         strands = gaussian_filter(rng.standard_normal((side, side)), (9, 1.5))
         echo = 2.5 * strands / strands.std() - float(rng.uniform(8, 13)) * soft(lesion, 0.5)
         if capsule:
-            echo += 8.0 * soft((away >= edge) & (away < edge + 2.5), 0.5)
+            echo += 12.0 * soft((away >= edge) & (away < edge + 2.5), 0.5)
         if shadow:
             columns = soft(np.abs(np.arange(side) - centre[0]) < 0.8 * radius, 1.5)
             behind = 1 / (1 + np.exp(-(y - centre[1] - 0.8 * radius) / 1.5))
