@@ -75,7 +75,9 @@ def test_a_claim_that_does_not_hold_is_exit_1(tmp_path, cohort):
     path = write(
         tmp_path / "bold.yaml",
         cohort={"path": cohort},
-        expect=[{"metric": "mae", "of": "intensity", "high_below": 0.0}],
+        steps=[{"adapt": {"encoder": "intensity"}}],
+        expect=[{"metric": "mae", "high_below": 0.0}],
+        controls=[{"permute": "labels", "expect": {"metric": "r2", "high_below": 1.0}}],
     )
     assert exit_code(["run", path, "--to", str(tmp_path / "run")]) == 1
     blocks = json.loads((tmp_path / "run" / "blocks.json").read_text())
