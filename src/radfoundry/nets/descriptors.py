@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from radfoundry.data.prepare import prepare
-from radfoundry.nets import bundled
+from radfoundry.nets import bundled, warp
 from radfoundry.nets.embedding import plan_for
 from radfoundry.nets.vit import pad_to_multiple
 from radfoundry.records import InputError
@@ -47,7 +47,7 @@ def mind(image: torch.Tensor, *, radius: int = 1, distance: int = 2) -> torch.Te
     shifted = {face: _shift(near, face, distance, radius, tuple(image.shape)) for face in FACES}
     size = 2 * radius + 1
     gaps = torch.stack([(shifted[a] - shifted[b]) ** 2 for a, b in PAIRS])
-    apart = torch.nn.functional.avg_pool3d(gaps[None], size, stride=1)[0]
+    apart = warp.box_means(gaps, (size, size, size))
     apart = apart - apart.amin(dim=0, keepdim=True)
     noise = apart.mean(dim=0, keepdim=True)
     middle = noise.mean().clamp_min(FRESH_NOISE)

@@ -78,9 +78,26 @@ def smoothed(field: torch.Tensor, *, width: int = 3, times: int = 2) -> torch.Te
     for _ in range(times):
         kernel = [width if n >= width else 1 for n in field.shape[1:]]
         padding = [size // 2 for size in reversed(kernel) for _ in (0, 1)]
-        padded = torch.nn.functional.pad(field[None], padding, mode="replicate")
-        field = torch.nn.functional.avg_pool3d(padded, kernel, stride=1)[0]
+        field = box_means(torch.nn.functional.pad(field[None], padding, mode="replicate")[0], kernel)
     return field
+
+
+def box_means(values: torch.Tensor, kernel: Sequence[int]) -> torch.Tensor:
+    """Means over boxes that lie wholly inside a map `(C, I, J, K)`: shorter by the box less one along each axis.
+
+    One axis after the other, which is several times faster than pooling whole boxes.
+
+    >>> box_means(torch.arange(4.0)[None, :, None, None], (2, 1, 1)).flatten().tolist()
+    [0.5, 1.5, 2.5]
+    """
+    for axis, width in enumerate(kernel, start=1):
+        if width > 1:
+            kept = values.shape[axis] - width + 1
+            total = values.narrow(axis, 0, kept) + values.narrow(axis, 1, kept)
+            for start in range(2, width):
+                total = total + values.narrow(axis, start, kept)
+            values = total / width
+    return values
 
 
 def slid(field: torch.Tensor, part: Sequence[float]) -> torch.Tensor:

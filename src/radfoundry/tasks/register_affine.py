@@ -19,10 +19,10 @@ RADIUS_MM = 70.0  # a turn of 1/70 rad and a stretch of 1/70 move a point at thi
 TURN = 0.3  # radians, the turns of the search
 COARSE, FINE = 2, 1
 KEPT = 3
-POINTS = {COARSE: 3_000, FINE: 8_000}
+POINTS = {COARSE: 1_500, FINE: 3_000}
 LEAST_OVERLAP = 0.4
 DAMPING = (1e-3, 1e-6, 1e6)
-SMALLEST_STEP_MM = 5e-3
+SMALLEST_STEP_MM = 0.05
 SETTLED_VOXELS = 0.1
 
 
@@ -58,7 +58,7 @@ class Fit:
     cost: float
 
 
-def align(pair: Pair, *, kind: str, start: np.ndarray, turns: bool = False, passes: int = 5) -> Fit:
+def align(pair: Pair, *, kind: str, start: np.ndarray, turns: bool = False, passes: int = 2) -> Fit:
     """The best matrix of a kind (`rigid` or `affine`), 4x4 from fixed to moving mm.
 
     Shifts about the start, and with `turns` turns too, are searched; the best few are refined on a coarse grid and the
@@ -202,6 +202,7 @@ class _Problem:
     points: np.ndarray
     wanted: torch.Tensor
     maps: torch.Tensor
+    values: torch.Tensor
     affine: np.ndarray
     channels: int
 
@@ -217,8 +218,10 @@ class _Problem:
         places = warp.grid(grid.shape).reshape(-1, 3)[chosen].numpy()
         slopes = torch.gradient(moving, dim=(1, 2, 3))
         # Values, their slopes along the three axes and the reach, read off together.
-        maps = torch.cat([moving, *slopes, (reach > 0.99).float()[None]])
-        return cls(points_to_world(grid.affine, places), fixed.flatten(1)[:, chosen], maps, grid.affine, len(fixed))
+        seen = (reach > 0.99).float()[None]
+        maps, values = torch.cat([moving, *slopes, seen]), torch.cat([moving, seen])
+        points, wanted = points_to_world(grid.affine, places), fixed.flatten(1)[:, chosen]
+        return cls(points, wanted, maps, values, grid.affine, len(fixed))
 
     def _read(self, move: np.ndarray, maps: torch.Tensor) -> torch.Tensor:
         voxels = points_to_voxels(self.affine, points_to_world(move, self.points))
@@ -226,7 +229,7 @@ class _Problem:
 
     def cost(self, move: np.ndarray) -> float:
         """Mean squared difference over the points that the moving image reaches; infinite where few are reached."""
-        read = self._read(move, torch.cat([self.maps[: self.channels], self.maps[-1:]]))
+        read = self._read(move, self.values)
         reach = read[-1]
         if float(reach.mean()) < LEAST_OVERLAP / 2:
             return float("inf")
@@ -238,14 +241,16 @@ class _Problem:
         reach = read[-1]
         residual = read[: self.channels] - self.wanted
         slopes = read[self.channels : -1].reshape(3, self.channels, -1)
+        # Channels are summed first: what a move does to a point is a shift, whatever the channel.
+        strength = torch.einsum("acn,bcn->abn", slopes, slopes) * reach
+        pull = torch.einsum("acn,cn->an", slopes, residual) * reach
         to_voxels = np.linalg.inv(self.affine[:3, :3]) @ move[:3, :3]
         moves = np.einsum("kab,nb->kna", basis[:, :3, :3], self.points) + basis[:, None, :3, 3]
         shifts = torch.from_numpy(moves @ to_voxels.T).float()
-        jacobian = torch.einsum("acn,kna->kcn", slopes, shifts)
-        weighted = jacobian * reach
         scale = float(reach.sum().clamp_min(1.0)) * self.channels
-        normal = torch.einsum("kcn,lcn->kl", weighted, jacobian) / scale
-        slope = torch.einsum("kcn,cn->k", weighted, residual) / scale
+        felt = torch.einsum("abn,knb->kna", strength, shifts).flatten(1)
+        normal = felt @ shifts.flatten(1).T / scale
+        slope = shifts.flatten(1) @ pull.T.flatten() / scale
         return normal.double().numpy(), slope.double().numpy()
 
 

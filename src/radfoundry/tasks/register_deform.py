@@ -7,7 +7,7 @@ Sources: Siebert et al. 2021, arXiv 2112.03053 (convex initialisation, Adam refi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from radfoundry.losses.similarity import descriptor_distance, folding, roughness
 from radfoundry.nets import warp
 
 COUPLING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+MEMORY = (0.9, 0.999)
 Progress = Callable[[str, int, int], None]
 
 
@@ -31,8 +32,8 @@ class Settings:
 
     stride: int = 2
     search_stride: int = 3
-    reach: int = 3
-    steps: int = 40
+    reach: int = 2
+    steps: int = 15
     rate: float = 0.15
     smooth: float = 0.3
     symmetric: float = 0.05
@@ -112,7 +113,7 @@ def refine(
     """
     shape = tuple(fixed.shape[1:])
     nodes = [field.clone().requires_grad_(True) for field in (start.forward, start.backward)]
-    optimiser = torch.optim.Adam(nodes, lr=settings.rate)
+    optimiser = Adam(nodes, settings.rate)
     draw = torch.Generator().manual_seed(settings.seed)
     places = warp.grid(shape)
     for step in range(settings.steps):
@@ -129,9 +130,7 @@ def refine(
         loss = loss + settings.unfold * sum(folding(field) for field in in_nodes)
         first, then = in_nodes if step % 2 else in_nodes[::-1]
         loss = loss + settings.symmetric * settings.stride**2 * (warp.composed(first, then) ** 2).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        optimiser.step(torch.autograd.grad(loss, nodes))
         if progress:
             progress("refine", step + 1, settings.steps)
     with torch.no_grad():
@@ -139,6 +138,28 @@ def refine(
         forward, backward = warp.made_inverse(*in_nodes, steps=5)
         whole = [at_places(field * settings.stride, places, settings.stride) for field in (forward, backward)]
     return Fields(whole[0], whole[1])
+
+
+class Adam:
+    """Steps of about `rate` down a noisy slope (Kingma and Ba 2015, arXiv 1412.6980), for a few tensors.
+
+    torch's own loads its compiler when first used, which takes longer than a registration.
+    """
+
+    def __init__(self, values: list[torch.Tensor], rate: float) -> None:
+        self.values, self.rate, self.count = values, rate, 0
+        self.slopes = [torch.zeros_like(value) for value in values]
+        self.squares = [torch.zeros_like(value) for value in values]
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[torch.Tensor]) -> None:
+        """Move the values by their gradients."""
+        self.count += 1
+        first, second = 1 - MEMORY[0] ** self.count, 1 - MEMORY[1] ** self.count
+        for value, slope, square, found in zip(self.values, self.slopes, self.squares, gradients, strict=True):
+            slope.mul_(MEMORY[0]).add_(found, alpha=1 - MEMORY[0])
+            square.mul_(MEMORY[1]).addcmul_(found, found, value=1 - MEMORY[1])
+            value.addcdiv_(slope, (square / second).sqrt().add_(1e-8), value=-self.rate / first)
 
 
 def at_places(field: torch.Tensor, places: torch.Tensor, stride: int) -> torch.Tensor:
