@@ -44,7 +44,7 @@ def test_structures_come_together_and_a_strangers_do_not():
     labels = align.labels_of(PEOPLE, task)
     assert list(labels) == ["ball", "bar"]
     own, strange = (
-        align.align(chosen, labels, encoder=None, options=task.options, stranger=stranger) for stranger in (False, True)
+        align.align(chosen, labels, encoder=None, task=task, stranger=stranger) for stranger in (False, True)
     )
     assert np.mean([row.after for row in own]) > max(0.85, np.mean([row.before for row in own]) + 0.1)
     assert np.mean([row.after for row in strange]) < np.mean([row.after for row in own]) - 0.1
@@ -56,7 +56,7 @@ def test_structures_come_together_and_a_strangers_do_not():
 @pytest.mark.slow
 def test_an_image_onto_itself_overlaps_wholly_before_and_after():
     labels = align.labels_of(PEOPLE, align.build())
-    (row,) = align.align([(PEOPLE[0], PEOPLE[0], PEOPLE[1])], labels, encoder=None, options=align.build().options)
+    (row,) = align.align([(PEOPLE[0], PEOPLE[0], PEOPLE[1])], labels, encoder=None, task=align.build())
     assert row.before == 1 and row.after > 0.97
 
 
@@ -73,6 +73,8 @@ def test_everybody_is_fixed_once_and_moves_once_and_never_onto_themselves():
         ({"pairs": 2}, "give a whole number from 4"),
         ({"how": {"stps": 3}}, "unknown option 'stps'"),
         ({"how": {"model": "elastic"}}, "unknown model"),
+        ({"features": "al"}, "did you mean 'all'"),
+        ({"features": "displacement", "how": {"model": "affine"}}, "affine has no displacement"),
         ({"how": "affine"}, "is no table of names"),
         ({"labels": ["ball"]}, "is no table of names"),
     ],

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from radfoundry import registry
 from radfoundry.data import masks
 from radfoundry.data.masks import Labels, Pair
+from radfoundry.nets import descriptors, warp
 from radfoundry.records import Estimate, InputError
 from radfoundry.stats.comparisons import mean_difference
 from radfoundry.stats.segmentation import dice
@@ -22,6 +24,7 @@ from radfoundry.tasks import per_case, register
 from radfoundry.volume import Volume, points_to_world
 
 FEWEST = 4
+ALL, DISPLACEMENT = "all", "displacement"
 Progress = Callable[[str, int, int], None]
 
 
@@ -32,6 +35,7 @@ class AlignTask:
     labels: Mapping[str, int | Sequence[int]] = field(default_factory=dict)
     pairs: int = 20
     options: register.Options = field(default_factory=register.Options)
+    features: str = ALL
     simulate: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -54,12 +58,15 @@ def build(
     labels: Mapping[str, int | list[int]] | None = None,
     pairs: int = 20,
     how: Mapping[str, Any] | None = None,
+    features: str = ALL,
     simulate: Mapping[str, Any] | None = None,
 ) -> AlignTask:
     """Do structures of two patients lie on one another after registration? (masks as series of modality SEG).
 
     Each of up to `pairs` patients is the fixed image once; the moving one is drawn from the others. `labels` names
     the values that count; `how` holds `model`, `start`, `spacing_mm`, `steps` and `smooth` of radfoundry register.
+    `features` says where an encoder is compared: in all of the registration, or in the `displacement` alone,
+    after a matrix found by `mind` (quicker, and the same start for every encoder).
     With cohort=simulated the exams are made on the way, as `simulate` says (name of a cohort, cases, its options).
     """
     if not isinstance(pairs, int) or isinstance(pairs, bool) or pairs < FEWEST:
@@ -69,7 +76,12 @@ def build(
             raise InputError(f"{given!r} is no table of names", where=f"task.{name}", remedy="write {name: value}")
     told = dict(how or {})
     registry.check_options(register.Options, told, where="task.how")
-    return AlignTask(dict(labels or {}), pairs, register.Options(**told), dict(simulate or {}))
+    options = register.Options(**told)
+    if features not in (ALL, DISPLACEMENT):
+        raise registry.unknown("part", features, (ALL, DISPLACEMENT), where="task.features")
+    if features == DISPLACEMENT and options.model != "deformable":
+        raise InputError(f"{options.model} has no displacement", where="task.features", remedy="use model: deformable")
+    return AlignTask(dict(labels or {}), pairs, options, features, dict(simulate or {}))
 
 
 def partners(found: Sequence[Pair], count: int, rng: np.random.Generator) -> list[tuple[Pair, Pair, Pair]]:
@@ -98,7 +110,7 @@ def align(
     labels: Labels,
     *,
     encoder: Any,
-    options: register.Options,
+    task: AlignTask,
     stranger: bool = False,
     progress: Progress | None = None,
 ) -> list[Aligned]:
@@ -107,12 +119,12 @@ def align(
     for number, (fixed, moving, third) in enumerate(chosen, start=1):
         image, other = fixed.image.load(), moving.image.load()
         begun = time.process_time()
-        found = register.register(other, image, encoder=encoder, options=options)
+        found = _registered(other, image, encoder, task)
         seconds = time.process_time() - begun
         owner = third if stranger else moving
         drawn = Volume.of(masks.classes_of(owner.masks[0], labels), owner.image.load().affine)
         truth = masks.classes_of(fixed.masks[0], labels)
-        still = register.Transform(_begun(other, image, options))
+        still = register.Transform(_begun(other, image, task.options))
         overlaps = [
             _overlap(truth, transform.moved(drawn, image.geometry, order=0).array[0], labels)
             for transform in (still, found.transform)
@@ -122,6 +134,30 @@ def align(
         if progress is not None:
             progress("register", number, len(chosen))
     return rows
+
+
+def _registered(moving: Volume, fixed: Volume, encoder: Any, task: AlignTask) -> register.Registered:
+    """The whole registration on an encoder's features, or a matrix by `mind` and the displacement on features."""
+    options = task.options
+    if encoder is None or task.features == ALL:
+        return register.register(moving, fixed, encoder=encoder, options=options)
+    matrix = register.register(moving, fixed, options=replace(options, model="affine"))
+    spacing = matrix.spacing_mm
+    pair = register._pair(moving, fixed, spacing, _describer(encoder), options.seed)
+    return register._deformed(pair, matrix.transform.matrix, matrix.unlike_before, (options, spacing), None)
+
+
+def _describer(encoder: Any) -> register.Describe:
+    """An encoder's dense features on the working grid, read once and not at several shifts of the image."""
+
+    def describe(volume: Volume, _factor: int) -> torch.Tensor:
+        seen = descriptors.describe_by_encoder(volume, encoder, offsets=1)
+        step = np.linalg.solve(seen.affine, volume.affine)
+        places = points_to_world(step, warp.grid(volume.shape).reshape(-1, 3).numpy())
+        read = warp.sample(torch.from_numpy(seen.array), torch.from_numpy(places).float())
+        return read.reshape(-1, *volume.shape)
+
+    return describe
 
 
 def _begun(moving: Volume, fixed: Volume, options: register.Options) -> np.ndarray:

@@ -32,7 +32,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     if encoder is not None:
         _readable(chosen, encoder)
     stranger = config.permute_labels
-    rows = align.align(chosen, labels, encoder=encoder, options=task.options, stranger=stranger, progress=progress)
+    rows = align.align(chosen, labels, encoder=encoder, task=task, stranger=stranger, progress=progress)
     metrics = align.measure(rows)
     with runs.writing("adapt", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
         writer.inputs["cohort"] = cohort.fingerprint
