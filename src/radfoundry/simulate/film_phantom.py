@@ -1,4 +1,4 @@
-"""Film phantoms: lungs with two textures that look alike, a network or bands, beside blots and fluid at the base."""
+"""Film phantoms: lungs with fine lines at the base, on both sides or on one, beside fluid and round spots."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from radfoundry.records import Acquisition, InputError
 from radfoundry.simulate.cases import SimulatedCase
-from radfoundry.simulate.phantoms import PhantomOptions, drawn, finished, network, seen, soft, waves
+from radfoundry.simulate.phantoms import PhantomOptions, drawn, finished, network, seen, soft
 
 
 @dataclass(frozen=True)
@@ -32,71 +32,50 @@ ROOMS = (
 
 @dataclass(frozen=True, kw_only=True)
 class FilmPhantoms(PhantomOptions):
-    """Films of 64 x 64 pixels from three hospitals with a change of the lower lungs that is one of two.
+    """Films of 64 x 64 pixels from three hospitals with one of two changes of the lower lungs that look alike.
 
-    Labels: `network` (1: fine lines in every direction, as in interstitial change; 0: the same amount of lines that
-    all lie across, as in plate-like atelectasis; `network_rate` of the patients have 1), and, independent of it and of
-    one another, `blots`, `fluid` (0 or 1), `lean_deg` (how the pattern of the vessels is turned) and `wavelength`
-    (pixels between its lines). Lines of both kinds are equally dense, `strength` of the film's range.
+    Labels: `both` (1: fine lines and haze at both bases, as in interstitial change, in `both_rate` of the patients; 0:
+    the same lines, and in all as much haze, at one base, as in atelectasis), and, independent of it and of one another,
+    `fluid_left`, `fluid_right` (at the very base) and `blots` (0 or 1). Haze is `strength` of the film's range.
     """
 
-    network_rate: float = 0.5
+    both_rate: float = 0.5
     strength: float = 0.12
     name: str = "film-phantoms"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (0 <= self.network_rate <= 1 and self.strength >= 0):
+        if not (0 <= self.both_rate <= 1 and self.strength >= 0):
             raise InputError(
-                f"network_rate {self.network_rate} strength {self.strength}",
-                remedy="give a share, and a strength from 0",
+                f"both_rate {self.both_rate} strength {self.strength}", remedy="give a share, and a strength from 0"
             )
 
     def simulate(self, case: int, *, seed: int) -> SimulatedCase:
         """One patient with one film."""
         who = drawn(self, len(ROOMS), case=case, seed=seed)
         rng, room = who.rng, ROOMS[who.hospital]
-        blots, fluid = (bool(value) for value in rng.random(2) < 0.5)
-        net = bool(rng.random() < self.network_rate)
+        blots, left, right = (bool(value) for value in rng.random(3) < 0.4)
+        both = bool(rng.random() < self.both_rate)
         side = self.pixels
         x, y = np.meshgrid(np.linspace(-1, 1, side), np.linspace(-1, 1, side), indexing="ij")
-        lungs = np.zeros((side, side))
-        for sign in (-1, 1):
-            lungs += ((x - 0.45 * sign) / 0.36) ** 2 + (y / rng.uniform(0.75, 0.9)) ** 2 < 1
-        lungs = np.clip(lungs, 0, 1)
-        lower = soft(lungs, 1.0) / (1 + np.exp(-(y - rng.uniform(-0.1, 0.2)) / 0.08))
-        wavelength, lean = float(rng.uniform(5.0, 8.0)), float(rng.uniform(-90, 90))
-        film = 0.75 - 0.45 * soft(lungs, 1.5)
-        film += 0.05 * _vessels((side, side), lean, rng=rng) * soft(lungs, 1.0)
-        lines = network((side, side), wavelength, rng=rng) if net else waves((side, side), (0.0, wavelength), rng=rng)
-        film += self.strength * float(rng.uniform(0.7, 1.3)) * lower * lines
+        amount = self.strength * float(rng.uniform(0.7, 1.3))
+        share = float(rng.uniform(0.4, 0.6)) if both else float(rng.choice([0.05, 0.95]))
+        lines = network((side, side), float(rng.uniform(4.0, 6.0)), rng=rng)
+        film, lesion = np.full((side, side), 0.75), np.zeros((side, side))
+        for sign, part, fluid in ((-1, share, left), (1, 1 - share, right)):
+            lung = ((x - 0.45 * sign) / 0.36) ** 2 + (y / rng.uniform(0.75, 0.9)) ** 2 < 1
+            base = soft(lung, 1.0) / (1 + np.exp(-(y - rng.uniform(0.0, 0.2)) / 0.08))
+            film += -0.45 * soft(lung, 1.0) + 2 * amount * part * base * (1 + 0.5 * lines)
+            if fluid:
+                film += 0.2 * soft(lung, 1.0) / (1 + np.exp(-(y - 0.55) / 0.04))
+            lesion = np.maximum(lesion, base * (part > 0.2))
+        film += 0.03 * network((side, side), 9.0, rng=rng)
         if blots:
-            film += 0.22 * _blots(side, x, y, rng=rng) * lungs
-        if fluid:
-            film += 0.25 * soft(lungs, 1.0) / (1 + np.exp(-(y - 0.5) / 0.04))
+            film += 0.2 * _blots(side, x, y, rng=rng) * (film < 0.6)
         header = Acquisition(modality="DX", body_part="CHEST", model=room.site.split()[0])
-        labels = {
-            "network": int(net),
-            "blots": int(blots),
-            "fluid": int(fluid),
-            "lean_deg": round(lean, 1),
-            "wavelength": round(wavelength, 2),
-        }
-        series = seen(shown(film, room, rng=rng), header, {"lesion": lower}, site=room.site)
+        labels = {"both": int(both), "fluid_left": int(left), "fluid_right": int(right), "blots": int(blots)}
+        series = seen(shown(film, room, rng=rng), header, {"lesion": lesion}, site=room.site)
         return finished(who, [series], case=case, labels=labels)
-
-
-def _vessels(shape: tuple[int, int], lean_deg: float, *, rng: np.random.Generator) -> np.ndarray:
-    """Lines that lean to one side, of unit variance."""
-    angle = np.radians(lean_deg)
-    first, second = np.meshgrid(np.fft.fftfreq(shape[0]), np.fft.fftfreq(shape[1]), indexing="ij")
-    near = np.zeros(shape)
-    for sign in (1, -1):
-        near += np.exp(
-            -0.5 * ((first - sign * 0.13 * np.cos(angle)) ** 2 + (second - sign * 0.13 * np.sin(angle)) ** 2) / 0.04**2
-        )
-    made = np.fft.ifft2(np.fft.fft2(rng.standard_normal(shape)) * near).real
-    return made / made.std()
 
 
 def _blots(side: int, x: np.ndarray, y: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:

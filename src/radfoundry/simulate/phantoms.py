@@ -89,24 +89,6 @@ def finished(who: Drawn, series: Sequence[SimulatedSeries], *, case: int, labels
     return SimulatedCase(person, site, tuple(series), columns, Report(text))
 
 
-def waves(
-    shape: tuple[int, int], wavelengths: tuple[float, float], *, rng: np.random.Generator, width: float = 0.35
-) -> np.ndarray:
-    """A random field of unit variance with waves of so many pixels along each axis; 0 stands for none along that axis.
-
-    `width` is the spread of the frequencies relative to their middle.
-    """
-    first, second = np.meshgrid(np.fft.fftfreq(shape[0]), np.fft.fftfreq(shape[1]), indexing="ij")
-    wanted = [0.0 if value == 0 else 1 / value for value in wavelengths]
-    spread = width * max(wanted)
-    near = np.zeros(shape)
-    for one, other in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
-        distance = (first - one * wanted[0]) ** 2 + (second - other * wanted[1]) ** 2
-        near += np.exp(-0.5 * distance / spread**2)
-    made = np.fft.ifft2(np.fft.fft2(rng.standard_normal(shape)) * near).real
-    return made / made.std()
-
-
 def network(shape: tuple[int, int], wavelength: float, *, rng: np.random.Generator, width: float = 0.35) -> np.ndarray:
     """A random field of unit variance with waves of so many pixels in every direction."""
     first, second = np.meshgrid(np.fft.fftfreq(shape[0]), np.fft.fftfreq(shape[1]), indexing="ij")

@@ -26,7 +26,8 @@ def numbers(
     """The main number of whole images and of a wrong prior, and the prior minus each, paired by patient.
 
     inside: the features from inside the prior; asked: the question, the truth, the design, and what was said from
-    inside. Keys: `whole/METRIC`, `prior-minus-whole/METRIC`, and the same for `wrong` where `wrong_mm` is given.
+    inside. Keys: `whole/METRIC`, `prior-minus-whole/METRIC`, and where `wrong_mm` is given the same for `wrong`
+    and `wrong-minus-whole/METRIC`.
     """
     task, truth, design, said = asked
     tables = {WHOLE: _same_series(embedding.embed(cohort, encoder), inside)}
@@ -34,12 +35,16 @@ def numbers(
         away = priors.embed_inside(cohort, encoder, prior, shift_mm=prior.wrong_mm)
         tables[WRONG] = _same_series(away, inside)
     found: dict[str, Estimate] = {}
+    others = {}
     for name, table in tables.items():
-        other = probe(cohort, table, task=task, truth=truth, head=learner, design=design).predictions
+        other = others[name] = probe(cohort, table, task=task, truth=truth, head=learner, design=design).predictions
         main, value = next(iter(measure.measure(other, task, seed=design.seed).items()))
         found[f"{name}/{main}"] = value
         gaps = measure.difference(said, other, task, seed=design.seed)
         found |= {f"{PRIOR}-minus-{name}/{metric}": gap for metric, gap in gaps.items()}
+    if WRONG in others:
+        gaps = measure.difference(others[WRONG], others[WHOLE], task, seed=design.seed)
+        found |= {f"{WRONG}-minus-{WHOLE}/{metric}": gap for metric, gap in gaps.items()}
     return found
 
 
