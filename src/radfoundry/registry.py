@@ -112,6 +112,7 @@ COHORTS = {
     "speckle-phantoms": "radfoundry.simulate.speckle_phantom:SpecklePhantoms",
     "film-phantoms": "radfoundry.simulate.film_phantom:FilmPhantoms",
     "view-phantoms": "radfoundry.simulate.view_phantom:ViewPhantoms",
+    "gland-phantoms": "radfoundry.simulate.gland_phantom:GlandPhantoms",
 }
 OBJECTIVES = {
     "contrast": "radfoundry.train.objectives.contrast:build",
