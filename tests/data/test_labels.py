@@ -149,7 +149,9 @@ def test_columns_about_people_are_left_out_and_one_class_is_remarked(cohort):
     text = "patient,Name,birth_date,seen,y\nMRN00001,Jane,1960-01-02,03.04.2019,1\nMRN00002,Joan,,,1\n"
     done = label(cohort, table(cohort, text))
     assert done["left out"] == ["Name", "birth_date", "seen"] and list(done["columns"]) == ["y"]
-    assert done["notes"] == ["y is 1 for all 2: nothing can be learnt from one class"]
+    assert done["notes"][0] == "y is 1 for all 2: nothing can be learnt from one class"
+    done = label(cohort, table(cohort, "patient,PatientName,lastName,nameless,z\nMRN00001,DOE^JANE,Doe,1,2\n"))
+    assert done["left out"] == ["PatientName", "lastName"]
 
 
 def test_another_key_is_refused(cohort):
@@ -172,6 +174,32 @@ def test_separators_byte_order_marks_and_parquet(cohort):
         label(cohort, cohort.parent / "latin.csv")
     with pytest.raises(InputError, match="no such file"):
         label(cohort, cohort.parent / "absent.csv")
+
+
+def test_the_habits_of_spreadsheets_are_understood(cohort):
+    text = (
+        "\ufeffsep=;\r\nPatient ID;volume ml;Class;boxes;;\r\n"
+        "MRN00001;1,5;Benign;none;;\r\nMRN00002;12;benign;1 2 3 4;;\r\nMRN00003;0,25;;;;\r\n"
+    )
+    done = label(cohort, table(cohort, text))
+    assert done["columns"] == {"volume ml": "number", "Class": "text", "boxes": "text"}
+    assert sorted(case.labels["volume ml"] for case in open_cohort(cohort).cases if case.labels)[:1] == [0.25]
+    assert "Class: 'Benign' and 'benign' count as different answers" in done["notes"]
+    assert "boxes: 'none' 1 times counts as missing; write another word where it is an answer" in done["notes"]
+    assert "Class: 4 of 6 patients have none" in done["notes"]
+
+
+def test_commas_that_may_part_thousands_and_stray_words_are_remarked(cohort):
+    text = 'patient,n,m\nMRN00001,"1,234",5\nMRN00002,"2,000",6\nMRN00003,"3,100",>9\n'
+    done = label(cohort, table(cohort, text))
+    assert done["columns"] == {"n": "text", "m": "text"}
+    assert any(note.startswith("n is text: its commas may part thousands") for note in done["notes"])
+    assert "m is text, not numbers, because of '>9'" in done["notes"]
+    for name, text in (("rows", ",patient,y\n0,MRN00001,1\n"), ("open", 'patient,y\nMRN00001,"1\n')):
+        with pytest.raises(InputError, match=r"the first column has no name|is no table"):
+            label(cohort, table(cohort, text, f"{name}.csv"))
+    with pytest.raises(InputError, match="7 for 007"):
+        label(cohort, table(cohort, "patient,y\n7,1\n"))
 
 
 def test_labels_outlive_a_further_ingest(cohort):

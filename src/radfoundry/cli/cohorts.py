@@ -77,8 +77,14 @@ def label(cohort: Path, table: Path, as_json: bool, **named: Any) -> None:
     if as_json:
         talk.show_json(result)
         return
-    for name, value in result.items():
-        click.echo(f"{name}: {', '.join(map(str, value)) if isinstance(value, (list, tuple)) else value}")
+    columns = [f"{name} ({kind})" for name, kind in result["columns"].items()]
+    click.echo(f"taken: {', '.join(columns)}")
+    click.echo(f"labelled: {result['labelled']} ({'series' if named['on'] == 'series' else named['on'] + 's'})")
+    for name in ("unknown", "left out"):
+        if result[name]:
+            click.echo(f"{name}: {', '.join(map(str, result[name]))}")
+    for note in result["notes"]:
+        click.echo(f"note: {note}")
 
 
 @click.command("split")

@@ -5,16 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from radfoundry.data import label_values
 from radfoundry.data.cohort import CORRECTIONS, read_labels, read_record
 from radfoundry.data.cohort_tables import read_table, write_table
 from radfoundry.data.identity import stem_of
+from radfoundry.data.label_values import is_telling
 from radfoundry.data.pseudonyms import Pseudonyms, default_key_file, open_key
 from radfoundry.records import InputError
 
@@ -25,12 +26,6 @@ KEY_NAMES = {
     "case": ("case", "case_id", "study", "study_uid", "studyinstanceuid", "exam"),
     "series": ("series", "series_uid", "seriesinstanceuid", "file", "filename", "file_name", "image", "path"),
 }
-IDENTIFYING = re.compile(
-    r"(^|[^a-z])(name|surname|birth|dob|address|phone|e-?mail|mrn|ssn|accession|zip|postcode)([^a-z]|$)", re.IGNORECASE
-)
-DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|(19|20)\d{2}[01]\d[0-3]\d")
-MISSING = frozenset(("", "na", "n/a", "nan", "none", "null", "."))
-WORDS = {"true": True, "false": False, "yes": True, "no": False}
 
 
 def label(
@@ -61,7 +56,7 @@ def label(
     key_column = _key_column(rows, on, key_column, str(table))
     keyed = bool(record["provenance"].get("pseudonymised"))
     wanted = [name for name in rows[0] if name != key_column]
-    telling = [name for name in wanted if keyed and _is_telling(name, rows)]
+    telling = [name for name in wanted if keyed and is_telling(name, [row[name] for row in rows])]
     wanted = [name for name in wanted if name not in telling]
     if not wanted:
         raise InputError("no column is left to take", where=str(table), remedy="rename columns that look like names")
@@ -78,23 +73,24 @@ def label(
             _collect(values[name], key, row[name].strip(), given, name, str(table))
     if unknown and not (allow_missing and len(unknown) < len(rows)):
         _refuse_unknown(unknown, len(rows), on, str(table))
-    typed = {name: _typed(name, values[name]) for name in wanted}
+    typed = {name: label_values.typed(name, values[name]) for name in wanted}
     _keep(cohort, on, typed, str(table))
     return {
         "columns": {name: kind for name, (kind, _) in typed.items()},
         "labelled": len({key for _, found in typed.values() for key in found}),
         "unknown": unknown,
         "left out": telling,
-        "notes": _remarks(typed),
+        "notes": [*label_values.remarks(typed), *_remarks_on_cells(typed, rows), *_nobody_asked(cohort, on, typed)],
     }
 
 
 def _refuse_unknown(unknown: Sequence[str], count: int, on: str, where: str) -> NoReturn:
     listed = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
+    zeros = "; spreadsheets drop leading zeros: 7 for 007" if all(given.isdecimal() for given in unknown) else ""
     raise InputError(
         f"{len(unknown)} of {count} rows name no {on} of the cohort: {listed}",
         where=where,
-        remedy="remove them, check the key column, or allow missing ones",
+        remedy=f"remove them, check the key column, or allow missing ones{zeros}",
         finding="unknown-patients",
     )
 
@@ -110,10 +106,17 @@ def read_rows(table: str | Path) -> list[dict[str, str]]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InputError("is not UTF-8 text", where=str(table), remedy="save it as CSV with UTF-8") from None
-    first = text.partition("\n")[0]
-    separator = max(",;\t", key=first.count)
-    lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
+    if "\x00" in text:
+        raise InputError("is not UTF-8 text", where=str(table), remedy="save it as CSV with UTF-8")
+    lines = _cells(text, str(table))
     header = [name.strip() for name in lines[0]] if lines else []
+    if len(header) > 2 and not header[0] and all(header[1:]):
+        raise InputError(
+            "the first column has no name",
+            where=str(table),
+            remedy="name it, or remove it where it only numbers the rows",
+            finding="not-a-table",
+        )
     if len(header) < 2 or len(set(header)) != len(header) or not all(header):
         raise InputError(
             "needs a first line with a key column and at least one label, each with its own name",
@@ -131,6 +134,22 @@ def read_rows(table: str | Path) -> list[dict[str, str]]:
             finding="not-a-table",
         )
     return [dict(zip(header, line, strict=True)) for line in body]
+
+
+def _cells(text: str, where: str) -> list[list[str]]:
+    """The cells of a text table, without what spreadsheets add: a line `sep=;`, and empty columns at the right."""
+    stated = re.match(r"sep=([,;\t])\r?\n", text)
+    text = text[stated.end() :] if stated else text
+    first = re.split(r"[\r\n]", text, maxsplit=1)[0]
+    separator = stated.group(1) if stated else max(",;\t", key=first.count)
+    try:
+        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
+    except csv.Error as error:
+        raise InputError(
+            f"is no table ({error})", where=where, remedy="save it as CSV", finding="not-a-table"
+        ) from None
+    width = max((number for line in lines for number, cell in enumerate(line, start=1) if cell.strip()), default=0)
+    return [line[:width] for line in lines]
 
 
 def _parquet_rows(path: Path) -> list[dict[str, str]]:
@@ -157,8 +176,17 @@ def _key_column(rows: Sequence[Mapping[str, str]], on: str, asked: str | None, w
     return found[0] if found else names[0]
 
 
-def _is_telling(name: str, rows: Sequence[Mapping[str, str]]) -> bool:
-    return bool(IDENTIFYING.search(name)) or any(DATE.fullmatch(row[name].strip()) for row in rows)
+def _remarks_on_cells(typed: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> list[str]:
+    """Words that count as missing are named, because `none` may be an answer."""
+    return [remark for name in typed if (remark := label_values.missing_words(name, [row[name] for row in rows]))]
+
+
+def _nobody_asked(cohort: str | Path, on: str, typed: Mapping[str, tuple[str, Mapping[str, Any]]]) -> list[str]:
+    """How many in the cohort have no value of a column, where some have."""
+    column = {"patient": "patient", "case": "case", "series": "key"}[on]
+    everybody = {row[column] for row in read_table(Path(cohort) / "series.parquet", "series")}
+    lacking = {name: len(everybody - set(values)) for name, (_, values) in typed.items() if values}
+    return [f"{name}: {count} of {len(everybody)} {PLURALS[on]} have none" for name, count in lacking.items() if count]
 
 
 def names_of(cohort: str | Path, record: Mapping[str, Any], key_file: str | Path | None) -> Pseudonyms | None:
@@ -205,7 +233,7 @@ def finder(cohort: str | Path, on: str, names: Pseudonyms | None) -> Callable[[s
 
 
 def _collect(found: dict[str, tuple[str, str]], key: str, text: str, given: str, name: str, where: str) -> None:
-    if text.casefold() in MISSING:
+    if label_values.is_missing(text):
         return
     before = found.setdefault(key, (text, given))
     if before[0] != text:
@@ -215,44 +243,6 @@ def _collect(found: dict[str, tuple[str, str]], key: str, text: str, given: str,
             remedy="keep one row, or label cases or series instead of patients",
             finding="conflict",
         )
-
-
-def _typed(name: str, found: Mapping[str, tuple[str, str]]) -> tuple[str, dict[str, Any]]:
-    """The narrowest type that all values of a column have."""
-    texts = {key: text for key, (text, _) in found.items()}
-    if texts and all(text.casefold() in WORDS for text in texts.values()):
-        return "boolean", {key: WORDS[text.casefold()] for key, text in texts.items()}
-    if all(re.fullmatch(r"[-+]?(0|[1-9]\d{0,17})", text) for text in texts.values()):
-        return "integer", {key: int(text) for key, text in texts.items()}
-    numbers = {key: _number(text) for key, text in texts.items()}
-    if all(value is not None for value in numbers.values()):
-        infinite = [found[key][1] for key, value in numbers.items() if value is not None and math.isinf(value)]
-        if infinite:
-            raise InputError(f"{name} of {infinite[0]} is not finite", remedy="leave the cell empty")
-        return "number", dict(numbers)
-    return "text", texts
-
-
-def _number(text: str) -> float | None:
-    if re.fullmatch(r"0\d+", text):  # 007 is a code
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _remarks(typed: Mapping[str, tuple[str, Mapping[str, Any]]]) -> list[str]:
-    remarks = []
-    for name, (_, values) in typed.items():
-        counts = Counter(map(str, values.values()))
-        if not values:
-            remarks.append(f"{name} is empty")
-        elif len(counts) == 1:
-            remarks.append(
-                f"{name} is {next(iter(counts))} for all {len(values)}: nothing can be learnt from one class"
-            )
-    return remarks
 
 
 def _keep(cohort: str | Path, on: str, typed: Mapping[str, tuple[str, Mapping[str, Any]]], where: str) -> None:

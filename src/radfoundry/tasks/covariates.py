@@ -62,8 +62,14 @@ class Columns:
 
 
 def value_of(case: Case, name: str) -> Any:
-    """A covariate of an exam, None where it is not known."""
-    value = getattr(case, name) if name in PERSONAL else case.labels.get(name)
+    """A covariate of an exam, None where it is not known; a label stands in where the header states no age or sex.
+
+    >>> value_of(Case("a", "a", labels={"sex": "F"}), "sex")
+    'F'
+    """
+    value = getattr(case, name) if name in PERSONAL else None
+    if value is None:
+        value = case.labels.get(name)
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
