@@ -110,6 +110,7 @@ COHORTS = {
     "mammograms": "radfoundry.simulate.modality_presets:Mammograms",
     "breast-ultrasound": "radfoundry.simulate.modality_presets:BreastUltrasound",
     "speckle-phantoms": "radfoundry.simulate.speckle_phantom:SpecklePhantoms",
+    "child-films": "radfoundry.simulate.child_film:ChildFilms",
     "film-phantoms": "radfoundry.simulate.film_phantom:FilmPhantoms",
     "view-phantoms": "radfoundry.simulate.view_phantom:ViewPhantoms",
     "gland-phantoms": "radfoundry.simulate.gland_phantom:GlandPhantoms",

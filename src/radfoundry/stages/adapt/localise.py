@@ -66,6 +66,7 @@ def _asked(config: Config) -> _Asked:
 
     task = registry.build("tasks", config.task.name, **config.task.options)
     _refuse_other_ways(config)
+    config = config.model_copy(update={"encoder": embedding.settled(config.encoder)})
     encoder = embedding.open_encoder(config.encoder)
     if not hasattr(encoder, "parameters"):
         raise InputError(f"{config.encoder.name} gives no places", where="encoder", remedy="choose another encoder")
