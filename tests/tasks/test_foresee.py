@@ -123,3 +123,11 @@ def test_what_was_learned_survives_json():
     again = foresee.restored(foresee.to_dict(made), made.head)
     asked = (rng.normal(size=(4, 2)), np.ones(4), np.ones(4))
     np.testing.assert_array_equal(made.later(*asked), again.later(*asked))
+
+
+def test_skill_is_the_share_of_squared_error_saved():
+    errors = np.abs(np.random.default_rng(6).normal(size=50))
+    assert foresee_measures.skill(errors, errors).value == 0
+    assert foresee_measures.skill(errors, 2 * errors).value == pytest.approx(0.75)
+    assert foresee_measures.skill(2 * errors, errors).high < 0
+    assert not foresee_measures.skill(errors, 0 * errors).defined

@@ -10,12 +10,14 @@ import numpy as np
 
 from radfoundry.nets.embedding import Embeddings
 from radfoundry.records import Cohort, Estimate, InputError
+from radfoundry.stats.bootstrap import draw_weights
 from radfoundry.stats.comparisons import mean_difference
 from radfoundry.stats.proportions import proportion
 from radfoundry.tasks import foresee, heads, per_case, probe
 from radfoundry.tasks.examples import Examples, by_case, examples
 
 FORESEEN = "foreseen"
+DRAWS = 2000
 NO_CHANGE, MEAN_CHANGE, FIRST_VALUE = "no-change", "mean-change", "first-value"
 
 
@@ -100,7 +102,25 @@ def dealt(known: Mapping[str, foresee.Pair], rng: np.random.Generator) -> dict[s
     return {case: replace(known[case], later=known[case].first + known[cases[place]].change) for case, place in given}
 
 
-def measure(found: Foreseen, task: foresee.ForeseeTask) -> dict[str, Estimate]:
+def skill(errors: np.ndarray, plain: np.ndarray, *, seed: int = 0) -> Estimate:
+    """The share of a simple answer's squared error that is saved; 0 is as good as it, 1 is perfect.
+
+    errors, plain: (n,) of the same patients, who are drawn again and again. Undefined where the simple answer is right.
+
+    >>> round(skill(np.ones(30), np.full(30, 2.0)).value, 2)
+    0.75
+    """
+    weights = np.vstack([np.ones(len(errors)), draw_weights(np.arange(len(errors)), draws=DRAWS, rng=seed)])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = 1 - (weights @ errors**2) / (weights @ plain**2)
+    rest = drawn[1:][np.isfinite(drawn[1:])]
+    if not np.isfinite(drawn[0]) or len(rest) < DRAWS / 2:
+        return Estimate.undefined("the simple answer makes no error", n=len(errors))
+    low, high = np.quantile(rest, [0.025, 0.975])
+    return Estimate(float(drawn[0]), float(low), float(high), n=len(errors), method="bootstrap by patient, percentile")
+
+
+def measure(found: Foreseen, task: foresee.ForeseeTask, *, seed: int = 0) -> dict[str, Estimate]:
     """Mean errors, what is gained on each simple answer (paired, positive is better), and whether intervals hold."""
     truth = found.truth
     errors = {FORESEEN: np.abs(found.later[:, 0] - truth)}
@@ -111,6 +131,7 @@ def measure(found: Foreseen, task: foresee.ForeseeTask) -> dict[str, Estimate]:
         if name == FIRST_VALUE and not task.measured:
             continue  # without the first value it is the mean change again
         metrics[f"gain-on-{name}"] = mean_difference(errors[name], errors[FORESEEN])
+        metrics[f"skill-on-{name}"] = skill(errors[FORESEEN], errors[name], seed=seed)
     inside = (truth >= found.later[:, 1]) & (truth <= found.later[:, 2])
     metrics["interval-coverage"] = proportion(int(inside.sum()), len(inside), name="later values inside")
     changed = np.array([pair.change != 0 for pair in found.pairs])

@@ -35,7 +35,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     table = embedding.embed(cohort, encoder, progress=progress)
     design = probe.design(config.train_on, config.test_on, split=config.split, folds=config.folds, seed=config.seed)
     found = foresee_measures.answer(cohort, table, known, task=task, head=head, design=design)
-    metrics = foresee_measures.measure(found, task)
+    metrics = foresee_measures.measure(found, task, seed=config.seed)
     with runs.writing("adapt", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
         writer.inputs.update(cohort=cohort.fingerprint, encoder=table.fingerprint)
         named = {f"{name}-{config.called}" if config.called else name: value for name, value in metrics.items()}
