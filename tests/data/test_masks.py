@@ -67,6 +67,16 @@ def test_a_mask_on_another_grid_is_refused_by_name(mask, said):
         masks.pairs(cohort([image(), mask]))
 
 
+def test_what_headers_lose_by_rounding_does_not_part_a_mask_from_its_image():
+    def shifted(mm):
+        return np.array([[0.5, 0, 0, 80 + mm], [0, 0.5, 0, -40], [0, 0, 3, 7], [0, 0, 0, 1.0]])
+
+    pair = masks.pairs(cohort([image("a", shifted(0)), series("m", drawn(), shifted(0.02), modality="SEG")]))
+    assert [mask.key for mask in pair[0].masks] == ["m"]
+    with pytest.raises(InputError, match="affine differs from that of a; resample the mask .* or set it aside"):
+        masks.pairs(cohort([image("a", shifted(0)), series("m", drawn(), shifted(0.1), modality="SEG")]))
+
+
 def test_empty_masks_shares_and_strange_labels_are_refused_by_name():
     empty = series("m", np.zeros(SHAPE), modality="SEG")
     with pytest.raises(InputError, match="mask m: the mask is empty"):

@@ -160,6 +160,8 @@ def test_limits_give_the_worst_reason_first_and_ignore_the_undefined():
     found = judge(values)
     assert found.verdict == "leave out" and "ghost" in found.reasons[0] and "noise" in found.reasons[1]
     assert judge({}).verdict == "good"
+    found = judge({"noise_share": Estimate.undefined("no slice shows enough of the body")})
+    assert found.verdict == "review" and "too little can be measured" in found.reasons[0]
     with pytest.raises(InputError):
         Limit("noise_share", 0.5, 0.1, "the wrong way round")
     assert {limit.measure for limit in LIMITS} <= set(MEASURES)

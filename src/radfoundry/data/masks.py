@@ -14,6 +14,8 @@ from radfoundry.volume import Geometry, Volume
 
 MODALITY = "SEG"
 MOST_LABELS = 254
+ROUNDING_VOXELS = 0.05
+SET_ASIDE = "set it aside (radfoundry label COHORT TABLE --on series, columns series and use, false)"
 Labels = Mapping[str, tuple[int, ...]]
 
 
@@ -73,21 +75,30 @@ def _of_case(
         )
     places = {series.key: geometry_of(series, folder) for series in (*images, *masks)}
     for mask in masks:
-        if not any(places[mask.key].matches(places[image.key]) for image in images):
+        if not any(same_grid(places[mask.key], places[image.key]) for image in images):
             raise InputError(
                 f"its grid is that of no image of exam {case.key}: {_differs(mask, images, places)}",
                 where=f"mask {mask.key}",
-                remedy="resample the mask to the image it was drawn on",
+                remedy=f"resample the mask to the image it was drawn on, or {SET_ASIDE}",
                 finding="geometry",
             )
     found = []
     for image in images:
         if not is_wanted(image, wanted):
             continue
-        own = tuple(mask for mask in masks if places[mask.key].matches(places[image.key]))
+        own = tuple(mask for mask in masks if same_grid(places[mask.key], places[image.key]))
         if own:
             found.append(Pair(case.key, case.patient, image, own))
     return found
+
+
+def same_grid(one: Geometry, other: Geometry) -> bool:
+    """Whether two grids are one but for the rounding of headers: nowhere apart by more than a twentieth of a voxel.
+
+    Programs store one affine as a matrix, as a quaternion, or in single precision; what they lose is far below that.
+    """
+    step = float(np.linalg.norm(one.affine[:3, :3], axis=0).min())
+    return one.matches(other, tolerance_mm=max(ROUNDING_VOXELS * step, 1e-3))
 
 
 def _differs(mask: Series, images: Sequence[Series], places: Mapping[str, Geometry]) -> str:
@@ -126,7 +137,7 @@ def mask_values(series: Series) -> np.ndarray:
             "its values are not whole numbers from 0", where=where, remedy="give labels, not shares", finding="mask"
         )
     if not whole.any():
-        raise InputError("the mask is empty", where=where, remedy="leave it out of the cohort", finding="empty-mask")
+        raise InputError("the mask is empty", where=where, remedy=SET_ASIDE, finding="empty-mask")
     return whole.astype(np.int32)
 
 
@@ -187,7 +198,7 @@ def resampled(classes: np.ndarray, image: Volume, grid: Geometry, count: int) ->
     from radfoundry.data.resample import resample_to
 
     here = Volume.of(np.zeros(image.shape, np.float32), image.affine)
-    if here.geometry.matches(grid):
+    if same_grid(here.geometry, grid):
         return classes
     best = np.full(grid.shape, -1.0, np.float32)
     found = np.zeros(grid.shape, np.uint8)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from radfoundry.data.quality import MEASURES
 from radfoundry.records import Estimate, InputError
 
+NEEDED = "noise_share"
 VERDICTS = ("good", "review", "leave out")
 
 
@@ -58,7 +59,7 @@ class Judgement:
 def judge(measures: Mapping[str, Estimate], *, limits: Sequence[Limit] = LIMITS) -> Judgement:
     """Good, to be reviewed, or to be left out, with a reason for each limit that is passed.
 
-    A measure that is undefined decides nothing.
+    A measure that is undefined decides nothing; an image in which not even the noise can be measured is never good.
 
     >>> judge({"ghost_share": Estimate(0.3)}).reasons[0]
     'a ghost of the body lies over the image (ghost share 0.30, limit 0.25)'
@@ -74,5 +75,7 @@ def judge(measures: Mapping[str, Estimate], *, limits: Sequence[Limit] = LIMITS)
                 name = limit.measure.replace("_", " ")
                 found.append((severity, f"{limit.reason} ({name} {estimate.value:.2f}, limit {bound:g})"))
                 break
+    if NEEDED in measures and not measures[NEEDED].defined:
+        found.append((1, f"too little can be measured to call it good ({measures[NEEDED].note})"))
     worst = max((severity for severity, _ in found), default=0)
     return Judgement(VERDICTS[worst], tuple(text for _, text in sorted(found, key=lambda item: -item[0])))
