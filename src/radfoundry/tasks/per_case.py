@@ -60,8 +60,8 @@ def paired(one: Sequence[Row], other: Sequence[Row], *, seed: int = 0) -> dict[s
     Means have Student's interval, ratios of sums (such as F1) one from drawing patients. Refuses runs that
     share no exam in any measure.
 
-    >>> first, second = ([Row("dice", f"c{n}", f"p{n}", value) for n, value in enumerate(dice)] for dice in ((0.8, 0.9), (0.7, 0.6)))
-    >>> print(paired(first, second)["dice"])
+    >>> first = [Row("dice", "a", "a", 0.8), Row("dice", "b", "b", 0.9)]
+    >>> print(paired(first, [Row("dice", "a", "a", 0.7), Row("dice", "b", "b", 0.6)])["dice"])
     0.20 (-1.07 to 1.47)
     """
     found: dict[str, Estimate] = {}
