@@ -73,7 +73,7 @@ def test_what_headers_lose_by_rounding_does_not_part_a_mask_from_its_image():
 
     pair = masks.pairs(cohort([image("a", shifted(0)), series("m", drawn(), shifted(0.02), modality="SEG")]))
     assert [mask.key for mask in pair[0].masks] == ["m"]
-    with pytest.raises(InputError, match="affine differs from that of a; resample the mask .* or set it aside"):
+    with pytest.raises(InputError, match=r"affine differs from that of a; resample the mask .* or set it aside"):
         masks.pairs(cohort([image("a", shifted(0)), series("m", drawn(), shifted(0.1), modality="SEG")]))
 
 
