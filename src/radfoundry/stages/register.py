@@ -35,9 +35,9 @@ class Config(Settings):
     start: Literal["header", "centre"] = Field(
         "header", description="begin where the headers say, or with both images centred"
     )
-    spacing_mm: float | None = Field(None, gt=0, description="voxel size of the work; about 48³ voxels if not said")
+    spacing_mm: float | None = Field(None, gt=0, description="voxel size of the work; about 42³ voxels if not said")
     smooth: float = Field(0.3, ge=0, description="weight of the smoothness of a deformable result")
-    steps: int = Field(15, ge=0, description="gradient steps of a deformable result")
+    steps: int = Field(12, ge=0, description="gradient steps of a deformable result")
     masks: list[str] = Field([], description="label maps on the moving image's grid that are moved along")
     landmarks: str | None = Field(None, description="CSV with columns x,y,z: points of the moving image, RAS mm")
     lesions_before: str | None = Field(None, description="lesion mask on the moving image's grid, the earlier visit")

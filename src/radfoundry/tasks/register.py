@@ -20,7 +20,7 @@ from radfoundry.volume import Geometry, Volume, points_to_voxels, points_to_worl
 
 MODELS = ("rigid", "affine", "deformable")
 STARTS = ("header", "centre")
-MOST_VOXELS = 48**3
+MOST_VOXELS = 42**3
 FEWEST_VOXELS = 8
 BODY = 0.08  # of the span from the 1st to the 99th percentile: above lies the patient
 LEAST_SEEN = 0.02
@@ -32,7 +32,7 @@ class Options:
     """How two images are matched.
 
     `model`: rigid, affine or deformable · `start`: the `header`'s positions, or the `centre` of both images ·
-    `spacing_mm`: voxel size of the work, None for about 48³ voxels, never finer than the images ·
+    `spacing_mm`: voxel size of the work, None for about 42³ voxels, never finer than the images ·
     `smooth`: weight of the smoothness of a deformable result · `steps`: its gradient steps.
     """
 
@@ -40,7 +40,7 @@ class Options:
     start: str = "header"
     spacing_mm: float | None = None
     smooth: float = 0.3
-    steps: int = 15
+    steps: int = 12
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -96,7 +96,6 @@ def register(
     spacing = asked.spacing_mm or working_spacing(fixed, moving)
     describe = describer(encoder)
     pair = _pair(moving, fixed, spacing, describe, asked.seed)
-    other = _pair(fixed, moving, spacing, describe, asked.seed)
     start = _start(moving, fixed, asked)
     kind = "affine" if asked.model == "deformable" else asked.model
     before = register_affine.unlike(pair, start)
@@ -107,6 +106,7 @@ def register(
         progress("align", 1, 2)
     if asked.model == "deformable":
         return _deformed(pair, there.matrix, before, (asked, spacing), progress)
+    other = _pair(fixed, moving, spacing, describe, asked.seed)
     back = register_affine.align(other, kind=kind, start=np.linalg.inv(start), turns=asked.start == "centre")
     if progress:
         progress("align", 2, 2)
@@ -192,7 +192,7 @@ def _kept(describe: Describe) -> Describe:
 
 
 def working_spacing(fixed: Volume, moving: Volume) -> float:
-    """The voxel size of the work: about 48³ voxels over the fixed image, never finer than both images."""
+    """The voxel size of the work: about 42³ voxels over the fixed image, never finer than both images."""
     extent = np.array(fixed.shape) * np.array(fixed.spacing_mm)
     coarse = float((extent.prod() / MOST_VOXELS) ** (1 / 3))
     return max(coarse, min(*fixed.spacing_mm, *moving.spacing_mm))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -38,9 +38,18 @@ class Pair:
     moving: Volume
     describe: Describe
     seed: int = 0
+    known: dict[bytes, tuple[Volume, torch.Tensor]] = field(default_factory=dict)
 
     def brought(self, matrix: np.ndarray) -> tuple[Volume, torch.Tensor]:
-        """The moving image on the working grid under a matrix, and where it reaches."""
+        """The moving image on the working grid under a matrix, and where it reaches; the last few are kept."""
+        key = matrix.tobytes()
+        if key not in self.known:
+            if len(self.known) >= KEPT:
+                self.known.pop(next(iter(self.known)))
+            self.known[key] = self._brought(matrix)
+        return self.known[key]
+
+    def _brought(self, matrix: np.ndarray) -> tuple[Volume, torch.Tensor]:
         grid = self.fixed.geometry
         placed = replace(self.moving, affine=np.linalg.solve(matrix, self.moving.affine))
         image = resample_to(placed, grid, antialias=False)
@@ -160,10 +169,11 @@ def refined(pair: Pair, start: np.ndarray, *, kind: str, factor: int, steps: int
     image, reach = pair.brought(start)
     problem = _Problem.of(pair, pair.describe(image, factor), warp.pooled(reach[None], factor)[0], factor)
     basis = generators(kind, _centre(pair))
+    moves = problem.moves(basis)
     move, cost = np.eye(4), problem.cost(np.eye(4))
     damping, least, most = DAMPING
     for _ in range(steps):
-        normal, slope = problem.normal(move, basis)
+        normal, slope = problem.normal(move, moves)
         step = np.linalg.solve(normal + damping * np.diag(np.diag(normal) + 1e-9), -slope)
         trial = move @ _expm(np.einsum("k,kab->ab", step, basis))
         trial_cost = problem.cost(trial)
@@ -235,8 +245,12 @@ class _Problem:
             return float("inf")
         return float((((read[:-1] - self.wanted) ** 2).mean(dim=0) * reach).sum() / reach.sum())
 
-    def normal(self, move: np.ndarray, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The normal matrix and the slope of half the mean squared difference for moves along the basis."""
+    def moves(self, basis: np.ndarray) -> np.ndarray:
+        """How each small move of a basis shifts each point, mm `(k n, 3)`."""
+        return (self.points @ basis[:, :3, :3].transpose(0, 2, 1) + basis[:, None, :3, 3]).reshape(-1, 3)
+
+    def normal(self, move: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The normal matrix and the slope of half the mean squared difference for small moves of the points."""
         read = self._read(move, self.maps)
         reach = read[-1]
         residual = read[: self.channels] - self.wanted
@@ -245,8 +259,7 @@ class _Problem:
         strength = torch.einsum("acn,bcn->abn", slopes, slopes) * reach
         pull = torch.einsum("acn,cn->an", slopes, residual) * reach
         to_voxels = np.linalg.inv(self.affine[:3, :3]) @ move[:3, :3]
-        moves = np.einsum("kab,nb->kna", basis[:, :3, :3], self.points) + basis[:, None, :3, 3]
-        shifts = torch.from_numpy(moves @ to_voxels.T).float()
+        shifts = torch.from_numpy(moves @ to_voxels.T).float().reshape(-1, len(self.points), 3)
         scale = float(reach.sum().clamp_min(1.0)) * self.channels
         felt = torch.einsum("abn,knb->kna", strength, shifts).flatten(1)
         normal = felt @ shifts.flatten(1).T / scale

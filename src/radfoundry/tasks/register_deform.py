@@ -33,7 +33,7 @@ class Settings:
     stride: int = 2
     search_stride: int = 3
     reach: int = 2
-    steps: int = 15
+    steps: int = 12
     rate: float = 0.15
     smooth: float = 0.3
     symmetric: float = 0.05
