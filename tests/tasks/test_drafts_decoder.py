@@ -90,6 +90,7 @@ def test_every_sentence_stands_on_a_finding_that_is_sure_enough():
         ({"by": "decodr"}, "did you mean 'decoder'"),
         ({"by": "decoder", "decoder": {"stps": 3}}, "unknown option 'stps'"),
         ({"by": "decoder", "decoder": {"beam": 0}}, "no whole number above 0"),
+        ({"by": "decoder", "decoder": 3}, "is no table of names"),
         ({"decoder": {"beam": 2}}, "no effect on a template"),
     ],
 )

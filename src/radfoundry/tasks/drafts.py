@@ -118,16 +118,7 @@ def build(
     and `decoder.beam`. Refuses a floor outside 0.5 to 1, a region and findings that the ontology does not know.
     """
     known = load()
-    if by not in (TEMPLATE, DECODER):
-        raise registry.unknown("writer", by, (TEMPLATE, DECODER), where="task.by")
-    told = {"steps": 300, "beam": 1, **(decoder or {})}
-    for name, number in told.items():
-        if name not in ("steps", "beam"):
-            raise registry.unknown("option", name, ("steps", "beam"), where="task.decoder")
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise InputError(f"{name} {number} is no whole number above 0", where=f"task.decoder.{name}")
-    if decoder and by != DECODER:
-        raise InputError("has no effect on a template", where="task.decoder", remedy="add task.by=decoder")
+    told = _writing(by, decoder)
     if not 0.5 <= floor < 1:
         raise InputError(f"floor {floor} is not between 0.5 and 1", where="task.floor", remedy="use for example 0.6")
     if fewest < 2:
@@ -138,6 +129,23 @@ def build(
         findings = [findings]
     names = tuple(known.named(name).name for name in findings or ())
     return DraftTask(region, names, float(floor), int(fewest), by, **told)
+
+
+def _writing(by: str, decoder: Any) -> dict[str, int]:
+    """How the one who writes learns and writes; refuses unknown writers, options and numbers."""
+    if by not in (TEMPLATE, DECODER):
+        raise registry.unknown("writer", by, (TEMPLATE, DECODER), where="task.by")
+    if decoder is not None and not isinstance(decoder, Mapping):
+        raise InputError(f"{decoder!r} is no table of names", where="task.decoder", remedy="write {steps: 300}")
+    told = {"steps": 300, "beam": 1, **(decoder or {})}
+    for name, number in told.items():
+        if name not in ("steps", "beam"):
+            raise registry.unknown("option", name, ("steps", "beam"), where="task.decoder")
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise InputError(f"{name} {number} is no whole number above 0", where=f"task.decoder.{name}")
+    if decoder and by != DECODER:
+        raise InputError("has no effect on a template", where="task.decoder", remedy="add task.by=decoder")
+    return told
 
 
 def task_of(taught: Taught) -> Task:

@@ -56,7 +56,7 @@ class Pair:
         return self.later - self.first
 
 
-def build(*, target: str, measured: bool = True, level: float = 0.9, days: str = "") -> ForeseeTask:
+def build(*, target: str = "", measured: bool = True, level: float = 0.9, days: str = "") -> ForeseeTask:
     """What will the label `target` be at the next visit? Only the first visit is looked at.
 
     The label belongs to each exam; or one table of patients holds `NAME` (first visit) and `NAME_2` (second). With
@@ -67,7 +67,7 @@ def build(*, target: str, measured: bool = True, level: float = 0.9, days: str =
     if not isinstance(level, (int, float)) or not 0.5 <= level <= 0.99:
         raise InputError(f"level {level} is not between 0.5 and 0.99", where="task.level", remedy="use for example 0.9")
     if not isinstance(target, str) or not target:
-        raise InputError(f"target {target!r} is no label", where="task.target", remedy="name one label with a number")
+        raise InputError(f"target {target!r} is no label", where="task.target", remedy="name a label")
     return ForeseeTask(target, bool(measured), float(level), days)
 
 
