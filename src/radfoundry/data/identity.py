@@ -25,6 +25,10 @@ HARMLESS = re.compile(
     "original|primary|secondary|derived|axial|coronal|sagittal|mri|none",
     re.IGNORECASE,
 )
+# Words of this program's own messages: a file that is called nan.nii does not make a name of them.
+OWN_WORDS = re.compile(
+    "nan|image|mask|voxels?|slices?|series|affine|complex|type|file|files|dicom|nifti", re.IGNORECASE
+)
 KEPT_TEXT = (
     *("manufacturer", "model", "software", "body_part", "sequence_name", "acquisition_type", "view_position"),
     *("laterality", "image_laterality", "patient_position", "photometric", "rescale_type", "modality", "burned_in"),
@@ -229,10 +233,14 @@ def without_names(text: str, relative: str, instance: Instance | None = None) ->
 
     >>> without_names("cannot read MUELLER_01.dcm at byte 7", "scans/mueller_01.dcm")
     'cannot read [name] at byte 7'
+    >>> without_names("1 voxel is NaN: set repair.nan=zero", "scans/nan.nii")
+    '1 voxel is NaN: set repair.nan=zero'
     """
     identity = identifiers_of(instance) if instance else ()
     path_words = [part for part in re.split(r"[/!\\]", relative) if part]
     path_words += [word for part in path_words for word in re.split(r"[^0-9A-Za-zÀ-ɏ]+", part) if len(word) >= 3]
     for word in sorted({*path_words, *identity}, key=len, reverse=True):
+        if OWN_WORDS.fullmatch(word):
+            continue
         text = re.sub(rf"(?<![0-9A-Za-z]){re.escape(word)}(?![0-9A-Za-z])", "[name]", text, flags=re.IGNORECASE)
     return text

@@ -14,7 +14,7 @@ FINDINGS = {
     "empty-folder": "give a folder that holds scans",
     "empty-file": "copy the file again from its source",
     "truncated": "copy the file again from its source",
-    "not-an-image": "remove it from the folder or ignore this line",
+    "not-an-image": "ignore this line, or convert an image to NIfTI, NRRD, MetaImage, PNG or JPEG",
     "unreadable": "check the file with its source; it does not follow its format",
     "unsupported": "convert the file to a supported format first",
     "transfer-syntax": "decompress it first, for example with dcmdjpeg or gdcmconv --raw",

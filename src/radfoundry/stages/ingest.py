@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from radfoundry.config import Settings
+from radfoundry.data import mask_names
 from radfoundry.data.assembly import WORK, Done, agree_on_settings, assemble, keep_done, locked, read_done
 from radfoundry.data.bids import parse_name
 from radfoundry.data.cohort import RECORD, volume_path
@@ -359,6 +360,9 @@ def _as_run(config: Config, record: Mapping[str, Any], tasks: Mapping[str, Found
             f"{alone} images name no patient: each counts as a patient of its own; set pattern= where several belong "
             "to one patient, or splits may leak"
         )
+    loose = [(file.relative, row) for found in tasks.values() for file, row in found if row["kind"] in IMAGES]
+    images = [path for path, row in loose if not person_of(row).mask]
+    notes += mask_names.remarks(images, len(loose) - len(images), config.masks)
     return Run(
         path=config.to,
         stage="ingest",
