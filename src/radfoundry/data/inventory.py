@@ -21,7 +21,7 @@ from radfoundry.data.identity import (
     stem_of,
     without_names,
 )
-from radfoundry.data.pool import each
+from radfoundry.data.pool import LOCAL, each
 from radfoundry.data.reading import FINDINGS
 from radfoundry.data.sniffing import HEAD_BYTES, kind_of_bytes
 from radfoundry.data.sources import Source, kind_of, open_source, read_from, walk
@@ -167,10 +167,12 @@ def take_inventory(
     rules: Rules,
     folder: str | Path,
     *,
-    workers: int = 1,
+    pool: tuple[int, str] = (1, LOCAL),
     on_file: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[FileSeen, dict[str, Any]]]:
     """Each file with its row; files inspected before, in the same state, are not opened again.
+
+    `pool` is the number of processes and the engine they belong to (`data.pool`).
 
     New rows are kept in `folder` in parts of 2000 as they come, each written whole or not at all, so that an
     interruption loses at most one part. The order of what is given is not that of the files.
@@ -194,7 +196,7 @@ def take_inventory(
             yield _Batch(tuple(batch), rules)
 
     remembered: list[tuple[FileSeen, dict[str, Any]]] = []
-    for answer in each(_inspect_batch, unknown(), workers=workers):
+    for answer in each(_inspect_batch, unknown(), workers=pool[0], engine=pool[1]):
         rows = answer.result if answer.result is not None else _blamed(answer.task, answer.error)
         fresh.extend(rows)
         count += len(rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from radfoundry import registry, runs
-from radfoundry.data import prepare
+from radfoundry.data import pool, prepare
 from radfoundry.records import Cohort, EncoderSpec, InputError, Series
 
 if TYPE_CHECKING:
@@ -89,16 +90,16 @@ def embed(
     encoder: Any,
     *,
     batch: int = 1,
+    spread: Spread | None = None,
     progress: Progress | None = None,
 ) -> Embeddings:
     """Features of every series of a cohort, computed once and kept inside the cohort for the next time.
 
     What was finished before an interruption is not computed again; with `batch=1` the numbers do not even
     depend on where it was interrupted. A series that the encoder's spec does not cover (another modality,
-    or no pixels of the right kind) is left out and listed in `refused`.
+    or no pixels of the right kind) is left out and listed in `refused`. With `spread` series are encoded one by
+    one in other processes; the numbers are those of `batch=1`.
     """
-    import torch
-
     from radfoundry.nets import checkpoint
 
     plan = plan_for(encoder.spec)
@@ -109,11 +110,8 @@ def embed(
     known = cache.read()
     missing = [item for item in series if _key(item, reads_header) not in known]
     done = len(series) - len(missing)
-    for group in _groups(missing, batch):
-        images = np.stack([image_of(item, plan, encoder.spec, cohort.path) for item in group])
-        with torch.no_grad():
-            header = _header(group) if reads_header else {}
-            vectors = encoder.encode(torch.from_numpy(images), **header).pooled.float().cpu().numpy()
+    here = ((group, _encoded(encoder, group, cohort.path)) for group in _groups(missing, batch))
+    for group, vectors in here if spread is None else _elsewhere(missing, spread, cohort.path):
         keys = [_key(item, reads_header) for item in group]
         known.update(zip(keys, vectors, strict=True))
         cache.add(keys, vectors)
@@ -124,6 +122,54 @@ def embed(
     rows = [known[_key(item, reads_header)] for item in series]
     vectors = np.stack(rows) if rows else np.zeros((0, 0), np.float32)
     return Embeddings(tuple(series), vectors, encoder.spec.name, mark, plan.fingerprint, tuple(refused))
+
+
+def _encoded(encoder: Any, group: Sequence[Series], folder: str | None) -> np.ndarray:
+    """Features of a few series, `(n, features)`."""
+    import torch
+
+    plan = plan_for(encoder.spec)
+    images = np.stack([image_of(item, plan, encoder.spec, folder) for item in group])
+    with torch.no_grad():
+        header = _header(group) if getattr(encoder, "acquisition", None) is not None else {}
+        return encoder.encode(torch.from_numpy(images), **header).pooled.float().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Encode in other processes: the encoder by its setting, how many processes, and the engine (`data.pool`)."""
+
+    component: Component
+    workers: int = 0
+    engine: str = "local"
+
+
+@dataclass(frozen=True)
+class _One:
+    """Encodes one series in a process of its own, where the encoder is opened once."""
+
+    component: Component
+    folder: str | None
+
+    def __call__(self, series: Series) -> np.ndarray:
+        return _encoded(_opened(self.component.model_dump_json()), [series], self.folder)
+
+
+@functools.cache
+def _opened(said: str) -> Any:
+    from radfoundry.config import Component
+
+    return open_encoder(Component.model_validate_json(said))
+
+
+def _elsewhere(
+    series: Sequence[Series], spread: Spread, folder: str | None
+) -> Iterator[tuple[Sequence[Series], np.ndarray]]:
+    task = _One(spread.component, folder)
+    for answer in pool.each(task, series, workers=spread.workers, engine=spread.engine):
+        if answer.result is None:
+            raise answer.error or InputError("gave no features", where=answer.task.key)
+        yield [answer.task], answer.result
 
 
 def _key(series: Series, reads_header: bool) -> str:

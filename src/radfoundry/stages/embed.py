@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from radfoundry import runs
 from radfoundry.config import Component, Settings
 from radfoundry.records import Estimate, Run
+
+if TYPE_CHECKING:
+    from radfoundry.nets.embedding import Spread
 
 
 class Config(Settings):
@@ -18,6 +22,10 @@ class Config(Settings):
     encoder: Component = Field(default=Component(name="vit3d-tiny"), description="encoder name or checkpoint path")
     index: bool = Field(default=True, description="also write an index that radfoundry search asks")
     seed: int = Field(default=0, description="seed of the feature map's subsample")
+    workers: int = Field(default=1, ge=0, description="processes; 0 is one per core")
+    engine: Literal["local", "ray"] = Field(
+        default="local", description="processes of this machine, or a ray cluster (extra scale)"
+    )
     to: str | None = Field(default=None, description="run folder to write")
 
 
@@ -29,8 +37,9 @@ def run(config: Config, *, progress: Callable[[str, int, int], None] | None = No
 
     cohort = cohorts.open_cohort(config.cohort)
     encoder = embedding.open_encoder(config.encoder)
-    table = embedding.embed(cohort, encoder, progress=progress)
-    with runs.writing("embed", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
+    table = embedding.embed(cohort, encoder, spread=_spread(config), progress=progress)
+    settings = config.model_dump(exclude={"to", "workers", "engine"})
+    with runs.writing("embed", settings, to=config.to, seed=config.seed) as writer:
         writer.inputs.update(cohort=cohort.fingerprint, encoder=table.fingerprint, preparation=table.plan)
         with runs.atomic(writer.folder / "embeddings.parquet") as partial:
             table.frame().to_parquet(partial, index=False)
@@ -56,6 +65,15 @@ def run(config: Config, *, progress: Callable[[str, int, int], None] | None = No
         ]
         runs.write_json(writer.folder / "blocks.json", blocks)
     return writer.finished
+
+
+def _spread(config: Config) -> Spread | None:
+    """How the work is spread over processes, or None for this process alone."""
+    from radfoundry.data.pool import LOCAL, worker_count
+    from radfoundry.nets.embedding import Spread
+
+    workers = worker_count(config.workers, engine=config.engine)
+    return None if config.engine == LOCAL and workers == 1 else Spread(config.encoder, workers, config.engine)
 
 
 def _count(value: int, method: str) -> Estimate:

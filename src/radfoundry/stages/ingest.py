@@ -34,7 +34,7 @@ from radfoundry.data.inventory import (
     seen,
     take_inventory,
 )
-from radfoundry.data.pool import each, worker_count
+from radfoundry.data.pool import LOCAL, each, worker_count
 from radfoundry.data.pseudonyms import Pseudonyms, default_key_file, open_key
 from radfoundry.data.reading import Repair
 from radfoundry.records import InputError, Run
@@ -67,6 +67,9 @@ class Config(Settings):
     to: str = Field(description="cohort folder to make or to add to")
     repair: RepairRules = Field(default_factory=RepairRules, description="what may be mended in a faulty series")
     workers: int = Field(0, ge=0, description="processes; 0 for one per core")
+    engine: Literal["local", "ray"] = Field(
+        "local", description="processes of this machine, or a ray cluster (extra scale)"
+    )
     pseudonymise: bool = Field(True, description="false keeps names, numbers and dates: public data only")
     key_file: str | None = Field(None, description="key of the pseudonyms; default COHORT.key beside the cohort")
     keep_text: bool = Field(False, description="keep series descriptions that do not mention the patient")
@@ -92,6 +95,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     cohort = Path(config.to)
     is_begun = (cohort / WORK).exists() or (cohort / RECORD).exists()
     _check_place(config, cohort)
+    worker_count(config.workers, engine=config.engine)  # a missing engine is said before anything is written
     key = Path(config.key_file or default_key_file(config.to))
     key_is_new = not key.exists()
     rules = rules_of(config, create_key=not is_begun)
@@ -206,12 +210,12 @@ def _find(config: Config, progress: Progress | None) -> list[FileSeen]:
 
 
 def _fill(config: Config, rules: Rules, files: list[FileSeen], work: Path, progress: Progress | None) -> Run:
-    workers = 1 if len(files) < FEW_FILES and not config.workers else worker_count(config.workers)
-    tasks, refused = _inventory(files, rules, work, workers, progress)
+    pool = _pool_for(config, len(files))
+    tasks, refused = _inventory(files, rules, work, pool, progress)
     done = read_done(work)
     reading = list(_to_read(tasks, done, rules, config))
     results: dict[str, Done] = dict(done)
-    for count, item in enumerate(_read(reading, work, workers), start=1):
+    for count, item in enumerate(_read(reading, work, pool), start=1):
         results[item.task] = item
         if progress:
             progress("read series", count, len(reading))
@@ -237,15 +241,21 @@ def _fill(config: Config, rules: Rules, files: list[FileSeen], work: Path, progr
     return _as_run(config, record, tasks)
 
 
+def _pool_for(config: Config, files: int) -> tuple[int, str]:
+    """How many processes, and whose: a handful of files is quicker read in this one."""
+    few = files < FEW_FILES and not config.workers and config.engine == LOCAL
+    return (1 if few else worker_count(config.workers, engine=config.engine)), config.engine
+
+
 def _inventory(
-    files: Sequence[FileSeen], rules: Rules, work: Path, workers: int, progress: Progress | None
+    files: Sequence[FileSeen], rules: Rules, work: Path, pool: tuple[int, str], progress: Progress | None
 ) -> tuple[dict[str, Found], list[dict[str, Any]]]:
     """Files by the task that reads them, and a rejected row for each that no task reads."""
     tasks: dict[str, Found] = defaultdict(list)
     refused = []
     total = len(files)
     report = (lambda count: progress("read headers", count, total)) if progress else None
-    found = list(take_inventory(files, rules, work / "inventory", workers=workers, on_file=report))
+    found = list(take_inventory(files, rules, work / "inventory", pool=pool, on_file=report))
     images = [file for file, row in found if row["kind"] in IMAGES]
     stems = {stem_of(file.relative) for file in images}
     suffixes = {name.suffix for file in images if (name := parse_name(file.source.name))}
@@ -315,8 +325,9 @@ class _Reader:
         return done
 
 
-def _read(tasks: Sequence[ReadTask], work: Path, workers: int) -> Iterator[Done]:
-    for answer in each(_Reader(work), tasks, workers=min(workers, max(len(tasks), 1))):
+def _read(tasks: Sequence[ReadTask], work: Path, pool: tuple[int, str]) -> Iterator[Done]:
+    workers, engine = pool
+    for answer in each(_Reader(work), tasks, workers=min(workers, max(len(tasks), 1)), engine=engine):
         if isinstance(answer.error, InputError):
             raise answer.error
         if answer.result is not None:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from radfoundry import registry, runs
 from radfoundry.config import Component, Settings
-from radfoundry.data.pool import each, worker_count
+from radfoundry.data.pool import LOCAL, each, worker_count
 from radfoundry.records import InputError
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ class Config(Settings):
     to: str = Field(description="folder to write; must not exist")
     format: Literal["dicom", "nifti"] = Field(default="dicom", description="dicom, or nifti as a BIDS data set")
     workers: int = Field(default=0, ge=0, description="processes; 0 is one per core")
+    engine: Literal["local", "ray"] = Field(
+        default="local", description="processes of this machine, or a ray cluster (extra scale)"
+    )
 
 
 def run(config: Config, *, progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
@@ -44,6 +47,7 @@ def run(config: Config, *, progress: Callable[[str, int, int], None] | None = No
         raise InputError(
             "already exists", where=str(final), remedy="choose another --to or remove it", finding="exists"
         )
+    worker_count(config.workers, engine=config.engine)  # refuses an engine that is not installed now
     preset = registry.build("cohorts", config.cohort.name, **config.cohort.options)  # refuses bad options now
     partial = final.with_name(f".{final.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
@@ -61,7 +65,7 @@ def run(config: Config, *, progress: Callable[[str, int, int], None] | None = No
         runs.write_json(
             partial / "simulation.json",
             {
-                "settings": config.model_dump(exclude={"to", "workers"}),
+                "settings": config.model_dump(exclude={"to", "workers", "engine"}),
                 "preset": preset.name,
                 "seed": config.seed,
                 "versions": runs.versions(),
@@ -88,9 +92,10 @@ def _write_cases(config: Config, folder: Path, progress: Callable[[str, int, int
         CaseTask(str(folder), name, options, config.seed, case, config.format, case < SHOWN_PATIENTS)
         for case in range(config.cases)
     ]
-    workers = 1 if config.cases < FEW_CASES else worker_count(config.workers)
+    few = config.cases < FEW_CASES and config.engine == LOCAL
+    workers = 1 if few else worker_count(config.workers, engine=config.engine)
     done: dict[int, Written] = {}
-    for answer in each(write_case, tasks, workers=workers):
+    for answer in each(write_case, tasks, workers=workers, engine=config.engine):
         if answer.error is not None:
             raise answer.error
         if answer.result is not None:
