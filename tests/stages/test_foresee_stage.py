@@ -71,7 +71,7 @@ def test_two_runs_are_paired_and_others_are_refused(cohort, tmp_path, capsys):
         (["task.target=large"], "is not a number"),
         (["task.target=nothing"], "0 patients have two visits"),
         (["task.level=2"], "is not between"),
-        (["task.days=small"], "time between"),
+        (["task.days=nothing"], "the time between the visits of 26"),
         (["rung=full"], "frozen features"),
         (["task.sure=0.9"], "unknown option"),
     ],

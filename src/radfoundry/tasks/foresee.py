@@ -128,8 +128,14 @@ def _value(case: Case, target: str, visit: int) -> float | None:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise InputError(f"{value!r} is not a number", where=f"label {target}", remedy="foresee a quantity") from None
+        raise _no_quantity(value, target) from None
+    if isinstance(value, bool):
+        raise _no_quantity(value, target)
     return number if math.isfinite(number) else None
+
+
+def _no_quantity(value: Any, target: str) -> InputError:
+    return InputError(f"{value!r} is not a number", where=f"label {target}", remedy="foresee a quantity")
 
 
 def _days(first: Case, later: Case, label: str) -> float | None:
