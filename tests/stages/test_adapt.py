@@ -47,7 +47,7 @@ def test_many_kinds_of_questions_end_to_end(flat, tmp_path):
     [
         ({"task": {"name": "classify", "target": "constant"}}, "all 20 cases have the same value 1"),
         ({"task": {"name": "classify", "target": "absent"}}, "no case has it"),
-        ({"task": {"name": "classify", "target": "noise"}}, "cannot be cut into folds"),
+        ({"task": {"name": "classify", "target": "noise"}}, "too many classes"),
         ({"task": {"name": "regress", "target": "large"}, "encoder": "intensity"}, "no series fits encoder intensity"),
         ({"task": {"name": "regress", "target": "size"}, "folds": 21, "head": "ordinal"}, "does not answer"),
         ({"task": {"name": "progress", "target": "growth", "change": True}}, "no change between visits"),

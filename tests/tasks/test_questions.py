@@ -45,6 +45,7 @@ def test_unknown_is_no_class_of_its_own():
         (["a", "b"], questions.regress(target="finding"), "not a number"),
         ([1.0, math.inf], questions.regress(target="finding"), "not finite"),
         (list(range(30)), questions.classify(target="finding"), "too many classes"),
+        ([1.5, 2.25, 3.5, 4.75, 5.5, 6.5], questions.classify(target="finding"), "task regress .* finding>NUMBER"),
     ],
 )
 def test_labels_that_answer_nothing_are_refused(values, task, said):

@@ -186,7 +186,9 @@ def _nobody_asked(cohort: str | Path, on: str, typed: Mapping[str, tuple[str, Ma
     column = {"patient": "patient", "case": "case", "series": "key"}[on]
     everybody = {row[column] for row in read_table(Path(cohort) / "series.parquet", "series")}
     lacking = {name: len(everybody - set(values)) for name, (_, values) in typed.items() if values}
-    return [f"{name}: {count} of {len(everybody)} {PLURALS[on]} have none" for name, count in lacking.items() if count]
+    return [
+        f"{name}: {count} of {len(everybody)} {PLURALS[on]} have no value" for name, count in lacking.items() if count
+    ]
 
 
 def names_of(cohort: str | Path, record: Mapping[str, Any], key_file: str | Path | None) -> Pseudonyms | None:

@@ -202,8 +202,8 @@ def fold_numbers(rows: Examples, *, kind: str, folds: int, seed: int) -> np.ndar
         count = min(count, int(np.unique(strata, return_counts=True)[1].min()))
     if count < 2:
         raise InputError(
-            f"{len(patients)} patients cannot be cut into folds that each hold every class",
-            remedy="add patients of the rare class",
+            f"{len(patients)} patients cannot be cut into folds that each hold every class: the rarest has {count}",
+            remedy="add patients of the rare class, or empty its cells to leave it out",
             finding="too-few",
         )
     splitter = (KFold if strata is None else StratifiedKFold)(count, shuffle=True, random_state=seed)

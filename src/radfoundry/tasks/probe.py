@@ -277,8 +277,8 @@ def _fold_pairs(learn: Examples, asked: Examples, *, kind: str, design: Design) 
         folds = min(folds, int(np.unique(strata, return_counts=True)[1].min()))
     if folds < 2:
         raise InputError(
-            f"{len(patients)} patients cannot be cut into folds that each hold every class",
-            remedy="add patients of the rare class, or name a split",
+            f"{len(patients)} patients cannot be cut into folds that each hold every class: the rarest has {folds}",
+            remedy="add patients of the rare class, empty its cells to leave it out, or name a split",
             finding="too-few",
         )
     splitter = (KFold if strata is None else StratifiedKFold)(folds, shuffle=True, random_state=design.seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ METRICS = {
 }
 QUESTIONS = "questions"  # the unit of a list of closed questions: columns are `label=answer`
 MOST_CLASSES = 20
+FEW_CLASSES = 5
 UNKNOWN = ("", "?", "unknown", "not stated", "not known")
 YES_NO = ({"0", "1"}, {"0.0", "1.0"}, {"no", "yes"}, {"false", "true"}, {"absent", "present"}, {"negative", "positive"})
 
@@ -230,11 +231,12 @@ def _complete(columns: Mapping[str, Mapping[str, float]], task: Task) -> dict[st
 
 def _classes(task: Task, known: Mapping[str, Any]) -> tuple[Task, dict[str, Any]]:
     names = _in_order(task, known)
-    if len(names) > MOST_CLASSES:
+    amounts = len(names) > FEW_CLASSES and 2 * len(names) > len(known) and _numeric(known.values())
+    if len(names) > MOST_CLASSES or amounts:
         raise InputError(
-            f"{len(names)} different values are too many classes",
+            f"{len(names)} different values of {len(known)} cases are too many classes",
             where=f"label {task.target}",
-            remedy="use task regress for a quantity",
+            remedy=f"use task regress for a quantity, or ask for {task.target}>NUMBER",
             finding="many-classes",
         )
     kind = task.kind if task.kind in ("ordinal", "similar") else "binary" if len(names) == 2 else "multiclass"
@@ -245,6 +247,10 @@ def _classes(task: Task, known: Mapping[str, Any]) -> tuple[Task, dict[str, Any]
     about = f"{asked} ({', '.join(coded)})" if coded else asked
     settled = Task(task.name, task.target, kind, task.unit, METRICS[kind], about)
     return settled, {key: names.index(str(value)) for key, value in known.items()}
+
+
+def _numeric(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
 
 
 def _in_order(task: Task, known: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ BY = {
     "view": "view_position",
     "laterality": "laterality",
     "contrast": "contrast_agent",
+    "modality": "modality",
 }
 AGENT = "contrast"  # which agent it was differs between hospitals
 LATERAL = ("LL", "RL")  # a lateral film is one view, whichever side lies at the detector
@@ -116,7 +117,10 @@ def names(rows: Examples, by: str, *, least: int = 2) -> tuple[str, ...]:
     kept = tuple(sorted(slot for slot, patients in found.items() if len(patients) >= least))
     if not kept:
         raise InputError(
-            f"no series states its {by}", where="fuse.by", remedy=f"use one of {', '.join(BY)}", finding="no-slots"
+            f"no series states its {by}",
+            where="fuse.by",
+            remedy=f"use one of {', '.join(BY)}; by modality all images of a modality are one kind",
+            finding="no-slots",
         )
     return kept
 

@@ -18,6 +18,7 @@ HEADS = (PLACES, SCRATCH)
 TUNED = {"steps": int, "batch": int, "rate": float}
 BOXES, LABELS = "boxes", "image-labels"
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+FEWEST_TESTED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,6 +208,13 @@ def _budget(asked: _Asked, train: Sequence[Any], progress: Progress | None) -> l
 def _notes(asked: _Asked) -> list[str]:
     counts = ", ".join(f"{len(examples)} {part}" for part, examples in asked.parts.items() if examples)
     notes = [f"images: {counts}"]
+    tested = asked.parts["test"]
+    bare = sum(not example.present for example in tested)
+    if min(bare, len(tested) - bare) < FEWEST_TESTED:
+        notes.append(
+            f"of the tested images {bare} are without finding and {len(tested) - bare} with one: too few of a kind to "
+            "judge by; name a split (radfoundry split), or take fewer folds"
+        )
     if asked.left_out:
         notes.append(f"{asked.left_out} cases without boxes or mask were left out (task.unmarked=normal counts them)")
     return notes
