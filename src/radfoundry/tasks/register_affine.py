@@ -67,7 +67,7 @@ class Fit:
     cost: float
 
 
-def align(pair: Pair, *, kind: str, start: np.ndarray, turns: bool = False, passes: int = 2) -> Fit:
+def align(pair: Pair, *, kind: str, start: np.ndarray, turns: bool = False, passes: int = 5) -> Fit:
     """The best matrix of a kind (`rigid` or `affine`), 4x4 from fixed to moving mm.
 
     Shifts about the start, and with `turns` turns too, are searched; the best few are refined on a coarse grid and the
