@@ -25,7 +25,9 @@ def test_the_slope_of_the_affine_problem_is_that_of_half_its_cost():
     maps = warp.smoothed(pair.describe(images[1], 1), times=3)
     problem = _Problem.of(pair, maps, torch.ones(14, 14, 14), 1)
     inner = ((problem.points > 3) & (problem.points < 10)).all(axis=1)
-    problem = _Problem(problem.points[inner], problem.wanted[:, inner], problem.maps, problem.values, np.eye(4), 12)
+    problem = _Problem(
+        problem.points[inner], problem.wanted[:, torch.from_numpy(inner)], problem.maps, problem.values, np.eye(4), 12
+    )
     basis = generators("affine", np.full(3, 6.5))
     normal, slope = problem.normal(np.eye(4), problem.moves(basis))
     assert np.allclose(normal, normal.T, atol=1e-6) and np.linalg.eigvalsh(normal).min() > -1e-6
