@@ -90,6 +90,8 @@ def test_series_outside_the_spec_are_listed_with_the_reason():
     }
     with pytest.raises(InputError, match="no series fits encoder vit3d-tiny"):
         embedding.embed(cohort([2], modality="US"), vit.tiny())
+    with pytest.raises(InputError, match=r"for pictures take encoder=vit2d-tiny"):
+        embedding.embed(cohort([3], shape=(1, 12, 12, 1)), intensity.build())
 
 
 def test_frame_has_keys_and_features():

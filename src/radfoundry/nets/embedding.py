@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from radfoundry.config import Component
 
 PART_ROWS = 64
+FLAT = "a 2D image, and the encoder reads volumes"
+DEEP = "a volume, and the encoder reads 2D images"
 WRITTEN = "encoder.safetensors"  # what pretraining and full tuning leave in their run folder
 Progress = Callable[[str, int, int], None]
 
@@ -198,10 +200,33 @@ def _fitting(cohort: Cohort, spec: EncoderSpec) -> tuple[list[Series], list[tupl
         raise InputError(
             f"no series fits encoder {spec.name} ({len(cohort.series)} looked at{first})",
             where=cohort.path or "cohort",
-            remedy="choose an encoder for this modality (radfoundry list encoders)",
+            remedy=_way_out(refused[0][1] if refused else ""),
             finding="modality",
         )
     return fitting, refused
+
+
+def _way_out(reason: str) -> str:
+    if reason == FLAT:
+        return "for pictures take encoder=vit2d-tiny, or encoder.name=intensity encoder.dimensions=2"
+    if reason == DEEP:
+        return "for volumes take encoder=vit3d-tiny or encoder=intensity"
+    return "choose an encoder for this modality (radfoundry list encoders)"
+
+
+def left_out(refused: Sequence[tuple[str, str]], *, shown: int = 3) -> list[str]:
+    """One line for each reason why series were left out, with how many there are and the first of them.
+
+    >>> left_out([("s-1", "a volume"), ("s-2", "a volume"), ("s-3", "empty")], shown=1)
+    ['2 left out: a volume (s-1, …)', '1 left out: empty (s-3)']
+    """
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in refused:
+        by_reason.setdefault(reason, []).append(name)
+    return [
+        f"{len(names)} left out: {reason} ({', '.join(names[:shown])}{', …' if len(names) > shown else ''})"
+        for reason, names in by_reason.items()
+    ]
 
 
 def refusal(series: Series, spec: EncoderSpec) -> str:
@@ -211,9 +236,9 @@ def refusal(series: Series, spec: EncoderSpec) -> str:
     if modality is not None and modality not in spec.modality:
         return f"modality {modality} is not one of {', '.join(spec.modality)}"
     if spec.dimensions == 3 and flat:
-        return "a 2D image, and the encoder reads volumes"
+        return FLAT
     if spec.dimensions == 2 and not flat:
-        return "a volume, and the encoder reads 2D images"
+        return DEEP
     return ""
 
 

@@ -49,7 +49,7 @@ def run(config: Config, *, progress: Callable[[str, int, int], None] | None = No
             )
         writer.metrics["series-embedded"] = _count(len(table.series), "counted")
         writer.metrics["series-refused"] = _count(len(table.refused), "counted")
-        writer.notes += [f"series {key} left out: {reason}" for key, reason in table.refused]
+        writer.notes += embedding.left_out(table.refused)
         blocks = [
             {
                 "kind": "text",

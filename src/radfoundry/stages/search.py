@@ -49,7 +49,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     encoder = similar_index.open_encoder(index)
     with tempfile.TemporaryDirectory(prefix="radfoundry-search-") as folder:
         cohort, names, rejected = _opened(config, Path(folder))
-        table = embedding.embed(cohort, encoder, progress=progress)
+        table = _embedded(config, cohort, encoder, progress)
         asked = similar_index.Asked(
             table.vectors,
             np.array([series.patient for series in table.series]),
@@ -66,10 +66,24 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         writer.metrics["images-asked"] = _count(len(table.series))
         writer.metrics["images-refused"] = _count(len(refused))
         writer.metrics.update(metrics)
-        writer.notes += [f"{name} left out: {reason}" for name, reason in refused[:20]]
+        writer.notes += embedding.left_out(refused)
         _write(rows, writer.folder)
         runs.write_json(writer.folder / "blocks.json", _blocks(index, rows, metrics, len(table.series)))
     return writer.finished
+
+
+def _embedded(config: Config, cohort: Cohort, encoder: Any, progress: Progress | None) -> Any:
+    """The features of the scans; an error names the scans, not the folder they were read into."""
+    from radfoundry.nets import embedding
+
+    try:
+        return embedding.embed(cohort, encoder, progress=progress)
+    except InputError as error:
+        if error.where != cohort.path:
+            raise
+        scans = ", ".join(config.scans)
+        remedy = "ask with images like those of the index"
+        raise InputError(error.what, where=scans, remedy=remedy, finding=error.finding) from None
 
 
 def _opened(config: Config, folder: Path) -> tuple[Cohort, Mapping[str, str], list[tuple[str, str]]]:
