@@ -61,3 +61,16 @@ def test_prompts_can_be_dealt_out_or_left_out():
     assert dealt != given.prompts and sorted(p.purpose for p in dealt) == [str(i) for i in range(8)]
     assert scored.prompted(given, scored.MUTE, rng=rng).prompts == [Prompt()] * 8
     assert scored.prompted(given, "physics", rng=rng) is given
+
+
+def test_dealt_scores_tell_neither_the_scan_nor_the_purpose():
+    names = np.array(["reading", "planning"] * 100)
+    worse = np.repeat(np.arange(100), 2)
+    empty = np.zeros((200, 1, 1), np.float32)
+    given = rating.Lesson(empty, empty, [Prompt()] * 200, scores=worse * 0.5 + 40.0 * (names == "reading"))
+    series = np.char.add("s", worse.astype(str))
+    whole = scored.Scored(given, series, series, names)
+    dealt = [scored.permuted(whole, seed=seed).lesson.scores for seed in range(20)]
+    assert all(sorted(one) == sorted(given.scores) for one in dealt)
+    assert abs(np.mean([np.corrcoef(one, worse)[0, 1] for one in dealt])) < 0.06
+    assert abs(np.mean([np.corrcoef(one, names == "reading")[0, 1] for one in dealt])) < 0.06

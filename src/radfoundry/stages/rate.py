@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,14 +138,18 @@ def _start(config: Config, progress: Progress | None) -> Rater | None:
 
 def _teachings(plan: Plan, progress: Progress | None) -> dict[str, list[Predictions]]:
     """What raters taught in every way say of the test scans, for every draw of scored scans."""
+    from radfoundry.train.scored import permuted
+
     config, scores = plan.config, plan.scores
     found: dict[str, list[Predictions]] = {name: [] for name in (plan.start, *config.beside)}
     for turn in range(config.teachings):
         rng = np.random.default_rng(np.random.SeedSequence([config.seed, turn, 5]))
         chosen = rng.permutation(np.unique(scores.series[plan.teaching]))[: config.scored]
         rows = np.flatnonzero(np.isin(scores.series, chosen))
+        # A control deals anew for every teaching: one chance dealing would be taken for an answer.
+        dealt = permuted(scores, seed=config.seed + turn) if config.permute_labels else scores
         for name in found:
-            found[name].append(taught(plan, name, rows, turn=turn)[1])
+            found[name].append(taught(replace(plan, scores=dealt), name, rows, turn=turn)[1])
         if progress is not None:
             progress("teachings", turn + 1, config.teachings)
     return found
