@@ -33,3 +33,8 @@ def test_listing_does_not_import_torch():
         "[registry.entries(table) for table in registry.TABLES]; print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_a_builder_that_lacks_an_option_says_which():
+    with pytest.raises(InputError, match=r"classify needs target; say task.name=classify task.target="):
+        registry.build("tasks", "classify")

@@ -196,6 +196,19 @@ def build(table: str, name: str, **options: Any) -> Any:
     """Call the builder behind a name; options it does not accept are refused with the ones it does."""
     builder = resolve(table, name)
     check_options(builder, options, where=f"{table}.{name}")
+    lacking = [
+        key
+        for key, parameter in inspect.signature(builder).parameters.items()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        and key not in options
+    ]
+    if lacking:
+        setting = table.removesuffix("s")
+        said = ", ".join(f"{setting}.{key}=…" for key in lacking)
+        raise InputError(
+            f"{name} needs {', '.join(lacking)}", where=setting, remedy=f"say {setting}.name={name} {said}"
+        )
     return builder(**options)
 
 

@@ -57,6 +57,8 @@ def test_every_command_has_help(name, capsys):
         (["ingest", "nowhere", "--to", "x"], "nowhere"),
         (["label", "nowhere", "labels.csv"], "nowhere"),
         (["split", "nowhere", "--by", "site", "--test", "0.2"], "--test does not go with --by site"),
+        (["split", "nowhere", "--by", "site"], "--by site: --test-sites is missing"),
+        (["split", "nowhere", "--by", "date"], "--by date: --test-from is missing"),
         (["simulate", "--cohort", "brain", "--to", "x"], "brain"),
     ],
 )

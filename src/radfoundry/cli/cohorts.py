@@ -143,6 +143,12 @@ def split_options(cohort: Path, by: str, named: dict[str, Any]) -> dict[str, Any
     if foreign:
         listed = ", ".join(f"--{key.replace('_', '-')}" for key in foreign)
         raise InputError(f"{listed} does not go with --by {by}", remedy="see radfoundry split --help")
+    needed = {"site": "test_sites", "date": "test_from"}.get(by)
+    if needed and needed not in given:
+        said = "the sites" if by == "site" else "the first day"
+        raise InputError(
+            f"--{needed.replace('_', '-')} is missing", where=f"--by {by}", remedy=f"name {said} of the test part"
+        )
     if by == "patient":
         shares = {key: given.pop(key) for key in ("test", "validation") if key in given}
         if shares:

@@ -6,7 +6,7 @@ import os
 import secrets
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,18 @@ def read_scans(paths: Sequence[str | Path], *, folder: Path, rules: Rules, repai
             finding="no-image",
         )
     assemble(folder, outcomes, refused=[], seen=set(), provenance={"pseudonymised": True})
-    return Scans(open_cohort(folder), case_names(places), reasons)
+    return Scans(_with_sequence(open_cohort(folder), rules.sequence), case_names(places), reasons)
+
+
+def _with_sequence(cohort: Cohort, stated: str | None) -> Cohort:
+    """What the user states of the sequence holds for every series of which the header does not tell, DICOM too."""
+    if stated is None:
+        return cohort
+    cases = [
+        replace(case, series=tuple(replace(one, sequence=one.sequence or stated) for one in case.series))
+        for case in cohort.cases
+    ]
+    return replace(cohort, cases=tuple(cases))
 
 
 def _tasks(files: Sequence[FileSeen], rules: Rules, folder: Path) -> tuple[dict[str, Found], list[dict[str, Any]]]:

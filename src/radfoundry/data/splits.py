@@ -226,10 +226,14 @@ def _commonest(values: Sequence[Any]) -> Any:
     return min(counts, key=lambda value: (-counts[value], str(value))) if counts else None
 
 
+def _listed(parts: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {share:.3g}" for name, share in parts.items())
+
+
 def _checked_parts(parts: Mapping[str, float]) -> dict[str, float]:
     total = sum(parts.values())
     if not parts or min(parts.values()) <= 0 or not 0.999 <= total <= 1.001:
         raise InputError(
-            f"the parts {dict(parts)} are not positive shares that add up to 1", remedy="use 0.7, 0.1, 0.2"
+            f"the parts {_listed(parts)} are not positive shares that add up to 1", remedy="use 0.7, 0.1, 0.2"
         )
     return {name: share / total for name, share in parts.items()}
