@@ -80,6 +80,7 @@ def test_two_workers_of_a_cluster_curate_as_one_process_does(simulated_cohort, t
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # six commands in processes of their own, three of which begin a cluster
 def test_two_workers_of_a_cluster_simulate_ingest_and_embed_as_one_process_does(tmp_path):
     pytest.importorskip("ray")
     for engine, workers in (("ray", 2), ("local", 1)):
