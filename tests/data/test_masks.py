@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
 
 from radfoundry.data import dicom_seg, mask_files, masks, masks_plan, nnunet_layout
@@ -201,3 +202,19 @@ def test_dicom_segmentations_hold_the_mask_and_refer_to_its_images(tmp_path):
     alone = (turned == 3).astype(np.uint8)  # one segment in one slice: what frames share is written elsewhere
     dicom_seg.write_segmentation(alone, volume.reorient("RAS"), source, {"spot": (1,)}, tmp_path / "a.dcm", model="m")
     assert (tmp_path / "a.dcm").is_file()
+    strip(tmp_path / "scan", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyTime")
+    dicom_seg.write_segmentation(turned, volume.reorient("RAS"), source, labels, tmp_path / "bare.dcm", model="m")
+    assert np.array_equal(dicom_seg.read_segmentation(tmp_path / "bare.dcm", volume, source, labels), classes)
+    strip(tmp_path / "scan", "FrameOfReferenceUID")
+    with pytest.raises(InputError, match="the images state no FrameOfReferenceUID"):
+        dicom_seg.write_segmentation(turned, volume.reorient("RAS"), source, labels, tmp_path / "n.dcm", model="m")
+
+
+def strip(folder, *names):
+    """De-identified files often lack what the standard lets be empty but wants to be there."""
+    for file in folder.iterdir():
+        image = pydicom.dcmread(file)
+        for name in names:
+            if name in image:
+                delattr(image, name)
+        image.save_as(file)

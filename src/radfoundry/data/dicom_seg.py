@@ -29,6 +29,12 @@ TAGS = (
     "NumberOfFrames",
 )
 NEAR = 0.02  # voxels
+# What a patient's image must state (empty where not known), and de-identified files often leave out.
+EMPTY_ALLOWED = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
+    *("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "ReferringPhysicianName"),
+)
+NEEDED = ("StudyInstanceUID", "FrameOfReferenceUID")
 TO_RAS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -135,7 +141,7 @@ def write_segmentation(
     if not classes.any():
         raise InputError("the mask is empty", where=path.name, finding="empty-mask")
     frames = _frames(classes, volume, source, path.name)
-    images = [pydicom.dcmread(item.path) for item in source]
+    images = [_completed(pydicom.dcmread(item.path), path.name) for item in source]
     made = _segmentation(frames, images, labels, model)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as partial:
@@ -144,6 +150,17 @@ def write_segmentation(
     if not np.array_equal(again, classes):
         path.unlink()
         raise InputError("it did not read back as it was written", where=path.name, finding="dicom-seg")
+
+
+def _completed(image: Any, where: str) -> Any:
+    """An image with the attributes of its patient and study that may be empty but must be there."""
+    lacking = next((name for name in NEEDED if not image.get(name)), None)
+    if lacking:
+        raise InputError(f"the images state no {lacking}", where=where, finding="dicom-seg")
+    for name in EMPTY_ALLOWED:
+        if name not in image:
+            setattr(image, name, "")
+    return image
 
 
 def _frames(classes: np.ndarray, volume: Volume, source: Sequence[Slice], where: str) -> np.ndarray:

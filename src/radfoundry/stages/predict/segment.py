@@ -114,8 +114,11 @@ def _one(
     if source and classes.any():
         file = place.with_name(place.name.removesuffix(mask_files.SUFFIX) + ".seg.dcm")
         called = f"{model.spec.name} {model.decoder}"
-        dicom_seg.write_segmentation(classes, volume, source, model.plan.labels, file, model=called)
-        said.dicom += 1
+        try:
+            dicom_seg.write_segmentation(classes, volume, source, model.plan.labels, file, model=called)
+            said.dicom += 1
+        except InputError as error:
+            said.notes.append(f"{file.name} was not written: {error.what}; {place.name} holds the mask")
     fat = segment_measures.fat_image(case, volume)
     measured = segment_measures.measures(classes, model.plan.labels, spacing_mm=volume.spacing_mm, fat=fat)
     key = {"case": case.key, "patient": case.patient, "image": series.key, "file": place.name}
