@@ -8,7 +8,7 @@ from radfoundry.cli.main import exit_code
 
 FEWER = {
     "mgmt": ["cohort.cases=16"],
-    "foreign-body": ["cohort.cases=60"],
+    "foreign-body": ["cohort.cases=60", "settings.tune.steps=10"],
 }
 
 
