@@ -149,3 +149,10 @@ def test_short_options_of_simulate_keep_the_options_of_the_cohort(tmp_path, caps
     assert exit_code([*command, str(tmp_path / "made")]) == 2
     assert "no region here has fractur" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_stats_reads_tables_as_spreadsheets_write_them(tmp_path, capsys):
+    rows = "".join(f"{number % 2};0,{number + 10}\n" for number in range(20))
+    (tmp_path / "t.csv").write_text(f"\ufefftruth;score\n{rows}", encoding="utf-8")
+    assert exit_code(["stats", str(tmp_path / "t.csv"), "--target", "truth", "--score", "score"]) == 0
+    assert "auroc" in capsys.readouterr().out

@@ -94,6 +94,11 @@ def test_series_outside_the_spec_are_listed_with_the_reason():
         embedding.embed(cohort([3], shape=(1, 12, 12, 1)), intensity.build())
 
 
+def test_volumes_of_a_few_voxels_have_as_many_features_as_others():
+    table = embedding.embed(Cohort(cohort([1]).cases + cohort([2], shape=(1, 3, 3, 3)).cases), intensity.build())
+    assert len(table.vectors) == 2 and np.isfinite(table.vectors).all()
+
+
 def test_frame_has_keys_and_features():
     frame = embedding.embed(cohort(range(2)), intensity.build()).frame()
     assert list(frame.columns[:6]) == ["series", "case", "patient", "site", "sequence", "encoder"]

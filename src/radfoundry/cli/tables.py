@@ -65,11 +65,21 @@ def read_columns(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError("no such file", where=str(file), remedy="check the path", finding="missing-file")
     try:
-        table = pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file)
+        table = pd.read_parquet(file) if file.suffix == ".parquet" else _read_text(file)
     except (ValueError, OSError, UnicodeDecodeError) as error:
         detail = " ".join(str(error).split())[:100]
         raise InputError(f"not a table ({detail})", where=str(file), remedy="give CSV or Parquet") from None
     return {str(name): table[name].to_numpy() for name in table.columns}
+
+
+def _read_text(file: Path) -> Any:
+    """A table with commas, semicolons (then with decimal commas) or tabs between the cells, as spreadsheets do."""
+    import pandas as pd
+
+    with file.open(encoding="utf-8-sig") as lines:
+        first = lines.readline()
+    separator = max(",;\t", key=first.count)
+    return pd.read_csv(file, sep=separator, decimal="," if separator == ";" else ".", encoding="utf-8-sig")
 
 
 def paired_difference(

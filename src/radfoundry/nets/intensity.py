@@ -26,8 +26,7 @@ class IntensityFeatures:
         """x: (batch, channels, I, J, K); a missing channel (present False) gives zeros."""
         batch, channels = x.shape[:2]
         values = x.reshape(batch * channels, *x.shape[2:]).float()
-        first, second, third = (min(COARSE, int(size)) for size in values.shape[1:])
-        cells = (first, second, third)
+        cells = (COARSE, COARSE, COARSE if self.spec.dimensions == 3 else 1)
         coarse = nn.functional.adaptive_avg_pool3d(values[:, None], cells).flatten(1)
         rows = torch.cat([first_order(values.flatten(1)), coarse], dim=1).reshape(batch, channels, -1)
         if present is not None:
@@ -50,7 +49,7 @@ def _first_order_row(row: torch.Tensor) -> torch.Tensor:
     levels = torch.tensor(PERCENTILES, dtype=torch.float32, device=row.device) / 100
     ordered = inside.sort().values
     percentiles = ordered[(levels * (ordered.numel() - 1)).round().long()]
-    mean, spread = inside.mean(), inside.std().clamp_min(1e-6)
+    mean, spread = inside.mean(), inside.std(correction=min(1, inside.numel() - 1)).clamp_min(1e-6)
     centred = (inside - mean) / spread
     counts = torch.histc(inside, bins=32)
     shares = counts[counts > 0] / counts.sum()

@@ -49,7 +49,7 @@ def pixel_features(volume: Volume) -> np.ndarray | None:
     if min(volume.shape) < FEWEST_SLICES:
         return None
     image, values = coarse(volume)
-    if not np.isfinite(values).all() or float(np.ptp(values)) <= 0:
+    if not values.size or not np.isfinite(values).all() or float(np.ptp(values)) <= 0:
         return None
     windows = [
         image[i : i + WINDOW, j : j + WINDOW, k : k + WINDOW]

@@ -47,7 +47,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             said.refused += rejected
             writer.inputs["predictor"] = runs.digest(model.about["files"])
             writer.inputs["images"] = runs.digest(sorted(series.content for series in cohort.series))
-            _write_tables(said, cohort, writer.folder)
+            _write_tables(said, (cohort, names), writer.folder)
             writer.metrics["images-outlined"] = _count(said.written)
             writer.metrics["images-refused"] = _count(len(said.refused))
             writer.notes += [*said.notes, *_remarks(said.refused)]
@@ -135,12 +135,22 @@ def _is_mask(series: Series) -> bool:
     return masks.is_mask(series)
 
 
-def _write_tables(said: _Said, cohort: Cohort, folder: Path) -> None:
+def _named(row: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """A row under the name of its scan; the pseudonyms of loose files are new in every run and tell nothing."""
+    name = names[row["case"]]
+    if name == row["case"]:
+        return row
+    return {key: value for key, value in (row | {"case": name}).items() if key not in ("patient", "image")}
+
+
+def _write_tables(said: _Said, opened: tuple[Cohort, Mapping[str, str]], folder: Path) -> None:
     import pandas as pd
 
     from radfoundry.tasks import segment_measures
 
-    rows = segment_measures.with_growth(said.rows, {case.key: case for case in cohort.cases})
+    cohort, names = opened
+    grown = segment_measures.with_growth(said.rows, {case.key: case for case in cohort.cases})
+    rows = sorted((_named(row, names) for row in grown), key=lambda row: (row["case"], row["file"]))
     said.rows[:] = rows
     refused = [{"file": name, "reason": reason} for name, reason in sorted(said.refused)]
     for name, table in (
