@@ -83,7 +83,7 @@ def failing(error):
         (InputError("gap", where="series 1", remedy="repair it"), 2, "radfoundry: series 1: gap; repair it"),
         (OSError(28, "No space left on device", "x.json"), 2, "x.json: no space left to write"),
         (PermissionError(13, "Permission denied", "x.json"), 2, "x.json: permission denied"),
-        (KeyboardInterrupt(), 130, "give the same command again to go on"),
+        (KeyboardInterrupt(), 130, "the same command again goes on from what is finished"),
         (ZeroDivisionError("secret patient name"), 3, "internal error at test_command_line.py"),
     ],
 )

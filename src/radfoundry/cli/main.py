@@ -93,7 +93,7 @@ def exit_code(arguments: list[str]) -> int:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "radfoundry"
         return _say(f"{error.format_message()} (see {where} --help)", 2)
     except (click.Abort, KeyboardInterrupt):
-        return _say("interrupted; give the same command again to go on", 130)
+        return _say("interrupted; the same command again goes on from what is finished", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
