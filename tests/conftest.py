@@ -34,6 +34,8 @@ def _make_cohort(folder):
     assert exit_code([*simulate, "--to", str(folder / "simulation")]) == 0
     (folder / "simulation" / "dicom").rename(folder / "scans")
     (folder / "simulation" / "labels.csv").rename(folder / "labels.csv")
+    # A known key: who is drawn into which fold must not differ from one run of the tests to the next.
+    (folder / "key").write_text("5a" * 32 + "\n")
     key = ["--key-file", str(folder / "key")]
     assert exit_code(["ingest", str(folder / "scans"), "--to", str(folder / "cohort"), *key]) == 0
     assert exit_code(["label", str(folder / "cohort"), str(folder / "labels.csv"), "--on", "patient", *key]) == 0
