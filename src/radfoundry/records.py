@@ -31,6 +31,15 @@ class InputError(ValueError):
         return (_rebuild_error, (type(self), self.what, self.where, self.remedy, self.finding))
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """How many, as a person says it.
+
+    >>> counted(1, "image"), counted(2, "image"), counted(0, "series", "series")
+    ('1 image', '2 images', '0 series')
+    """
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
 def _rebuild_error(kind: type[InputError], what: str, where: str, remedy: str, finding: str) -> InputError:
     return kind(what, where=where, remedy=remedy, finding=finding)
 

@@ -93,6 +93,24 @@ def test_empty_masks_shares_and_strange_labels_are_refused_by_name():
             masks.labels_named(bad)
 
 
+def test_an_empty_mask_is_left_out_kept_or_refused_and_counted():
+    groups = [[image(), series("m", drawn(), modality="SEG")], [image(), series("e", drawn(0), modality="SEG")]]
+    found = masks.pairs(cohort(*groups))
+    rest, empty = masks.with_empty(found, "leave-out")
+    assert [pair.masks[0].key for pair in rest] == ["m"]
+    assert [pair.masks[0].key for pair in empty] == ["e"]
+    assert len(masks.with_empty(found, "keep")[0]) == 2
+    assert masks.empty_notes(1, "leave-out")[0].startswith("1 image with an empty mask left out")
+    with pytest.raises(InputError, match=r"mask e: the mask is empty \(so for 1 of 2 images\); task.empty=leave-out"):
+        masks.with_empty(found, "refuse")
+    assert not masks.classes_of(found[1].masks[0], {"1": (1,)}, may_be_empty=True).any()
+
+
+def test_a_mask_with_voxels_that_are_no_number_is_refused():
+    with pytest.raises(InputError, match="not whole numbers"):
+        masks.mask_values(series("m", np.where(drawn() > 0, np.nan, 0.0), modality="SEG"))
+
+
 def test_values_become_classes_and_go_back():
     labels = masks.labels_named({"both": [1, 2], "other": 7})
     mask = drawn(2)

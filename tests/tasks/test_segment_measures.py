@@ -94,3 +94,13 @@ def test_scores_are_perfect_for_the_truth_and_undefined_for_what_is_not_there():
     assert np.isnan(table.values["dice"][:, 1]).all()
     assert segment_scores.differences(table, table, names=("a", "b"))["a-minus-b/dice"].value == 0.0
     assert set(segment_scores.ranked(table)) == {"best", "median", "worst"}
+
+
+def test_of_images_with_nothing_on_them_the_share_left_empty_is_told():
+    rows = [
+        {"patient": who, "image": who, "by": by, "structure": "1", "volume_ml": size}
+        for who, true, drawn in (("a", 0.0, 0.0), ("b", 0.0, 2.0), ("c", 3.0, 3.0))
+        for by, size in (("true", true), ("drawn", drawn))
+    ]
+    assert segment_measures.left_empty(rows, drawn="drawn", true="true")["left-empty"].value == 0.5
+    assert segment_measures.left_empty(rows[4:], drawn="drawn", true="true") == {}

@@ -9,7 +9,7 @@ import numpy as np
 
 from radfoundry.data.cohort import volume_path
 from radfoundry.data.store import volume_geometry
-from radfoundry.records import Case, Cohort, InputError, Series
+from radfoundry.records import Case, Cohort, InputError, Series, counted
 from radfoundry.volume import Geometry, Volume
 
 MODALITY = "SEG"
@@ -121,8 +121,8 @@ def is_wanted(series: Series, wanted: Mapping[str, Sequence[str] | str]) -> bool
     return True
 
 
-def mask_values(series: Series) -> np.ndarray:
-    """(I, J, K) whole numbers of a mask; refuses shares, colours, negative values and a mask of nothing."""
+def mask_values(series: Series, *, may_be_empty: bool = False) -> np.ndarray:
+    """(I, J, K) whole numbers of a mask; refuses shares, colours, negative values and, unless allowed, nothing."""
     volume = series.load()
     where = f"mask {series.key}"
     array = volume.array
@@ -132,18 +132,48 @@ def mask_values(series: Series) -> np.ndarray:
         raise InputError(f"{len(array)} channels", where=where, remedy="give one label map", finding="mask")
     values = array[0]
     whole = np.rint(values)
-    if np.abs(values - whole).max() > 1e-4 or whole.min() < 0:
+    if not (np.abs(values - whole).max() <= 1e-4 and whole.min() >= 0):
         raise InputError(
             "its values are not whole numbers from 0", where=where, remedy="give labels, not shares", finding="mask"
         )
-    if not whole.any():
+    if not may_be_empty and not whole.any():
         raise InputError("the mask is empty", where=where, remedy=SET_ASIDE, finding="empty-mask")
     return whole.astype(np.int32)
 
 
+def with_empty(found: Sequence[Pair], how: str) -> tuple[list[Pair], list[Pair]]:
+    """The pairs to go on with, and those of which every mask is empty; `how` is leave-out, keep or refuse."""
+    empty = [pair for pair in found if not any(mask_values(mask, may_be_empty=True).any() for mask in pair.masks)]
+    if how == "refuse" and empty:
+        raise InputError(
+            f"the mask is empty (so for {len(empty)} of {counted(len(found), 'image')})",
+            where=f"mask {empty[0].masks[0].key}",
+            remedy=f"task.empty=leave-out or keep, or {SET_ASIDE}",
+            finding="empty-mask",
+        )
+    if how == "leave-out":
+        left = {id(pair) for pair in empty}
+        return [pair for pair in found if id(pair) not in left], empty
+    return list(found), empty
+
+
+def empty_notes(count: int, how: str) -> list[str]:
+    """What to say about images whose mask is empty."""
+    if not count:
+        return []
+    if how == "keep":
+        said = "nothing is to be outlined there; Dice is 0 where something was, else not defined and left out of means"
+        return [f"{counted(count, 'image')} with an empty mask kept: {said}"]
+    return [
+        f"{counted(count, 'image')} with an empty mask left out (task.empty=keep counts them as nothing to outline)"
+    ]
+
+
 def labels_found(masks: Sequence[Series]) -> Labels:
-    """Every value of some masks as a label of its own, named by its number."""
-    values = sorted({int(value) for mask in masks for value in np.unique(mask_values(mask)) if value})
+    """Every value of some masks as a label of its own, named by its number; refuses masks that are all empty."""
+    values = sorted({int(value) for mask in masks for value in np.unique(mask_values(mask, may_be_empty=True))} - {0})
+    if not values:
+        raise InputError("every mask is empty", where="masks", remedy="give masks of structures", finding="empty-mask")
     if len(values) > MOST_LABELS:
         raise InputError(f"{len(values)} different values", where="masks", remedy="name those meant with task.labels")
     return {str(value): (value,) for value in values}
@@ -166,12 +196,12 @@ def labels_named(given: Mapping[str, int | Sequence[int]]) -> Labels:
     return found
 
 
-def classes_of(series: Series, labels: Labels) -> np.ndarray:
+def classes_of(series: Series, labels: Labels, *, may_be_empty: bool = False) -> np.ndarray:
     """(I, J, K) `uint8` classes of a mask: 0 background, then the labels in their order.
 
-    Refuses a value that no label names, and a mask that holds none of them.
+    Refuses a value that no label names and, unless it may be empty, a mask that holds none of them.
     """
-    values = mask_values(series)
+    values = mask_values(series, may_be_empty=may_be_empty)
     classes = np.zeros(values.shape, np.uint8)
     for index, parts in enumerate(labels.values(), start=1):
         classes[np.isin(values, parts)] = index

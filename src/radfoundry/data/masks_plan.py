@@ -115,13 +115,15 @@ def fingerprint(pairs: Sequence[Pair], labels: Labels, *, rng: np.random.Generat
         turned = volume if flat else volume.reorient("RAS")
         spacings.append(turned.spacing_mm)
         shapes.append(turned.shape)
-        classes = classes_of(pair.masks[0], labels)
+        classes = classes_of(pair.masks[0], labels, may_be_empty=True)
         counts += np.bincount(classes.ravel(), minlength=len(counts))
         inside = volume.array.mean(axis=0)[classes > 0]
         greys.append(rng.choice(inside, min(len(inside), 2000), replace=False))
     if not flat and any(pair.image.shape[3] == 1 for pair in pairs):
         raise InputError("volumes and 2D images together", where="masks", remedy="keep one kind with train_on")
     grey = np.concatenate(greys).astype(float)
+    if not len(grey):
+        raise InputError("every mask to learn from is empty", where="masks", remedy="give masks of structures")
     low, high = np.percentile(grey, CLIPPED)
     return Fingerprint(
         images=len(pairs),

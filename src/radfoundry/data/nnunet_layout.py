@@ -58,7 +58,7 @@ def export(pairs: Sequence[Pair], labels: Labels, folder: str | Path, *, channel
         for index in range(channels):
             place = partial / "imagesTr" / f"{name}_{index:04d}{ENDING}"
             write_nifti(Volume.of(image.array[index], image.affine), place)
-        drawn = classes_of(pair.masks[0], labels)
+        drawn = classes_of(pair.masks[0], labels, may_be_empty=True)
         write_nifti(Volume.of(drawn, image.affine), partial / "labelsTr" / f"{name}{ENDING}")
         people[name] = pair.patient
     names = [channel] if channels == 1 else [f"{channel} {index}" for index in range(channels)]

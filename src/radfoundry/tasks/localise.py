@@ -188,7 +188,8 @@ def _from_masks(cohort: Cohort, task: Localise, wanted: Mapping[str, Any]) -> tu
         points = np.mean(drawn, axis=0)
         found.append(Asked(pair.image, pair.case, pair.patient, points, middle_mm(geometry)))
     if not found:
-        values = sorted({int(v) for pair in masks.pairs(cohort) for v in np.unique(masks.mask_values(pair.masks[0]))})
+        drawn_on = [pair.masks[0] for pair in masks.pairs(cohort)]
+        values = sorted({int(v) for mask in drawn_on for v in np.unique(masks.mask_values(mask, may_be_empty=True))})
         raise InputError(
             f"no mask has the value {', '.join(map(str, task.structure))}",
             where="task.structure",
@@ -202,7 +203,7 @@ def _from_masks(cohort: Cohort, task: Localise, wanted: Mapping[str, Any]) -> tu
 
 def box_points(mask: Series, structure: Sequence[int]) -> np.ndarray | None:
     """(3, 3) RAS mm of a structure: centre of mass, low and high corner of its box; None where it is not there."""
-    values = masks.mask_values(mask)
+    values = masks.mask_values(mask, may_be_empty=True)
     drawn = np.isin(values, structure) if structure else values > 0
     if not drawn.any():
         return None

@@ -156,7 +156,7 @@ def region_of(
 
 def _inside_mask(series: Series, places: np.ndarray, labels: Sequence[int]) -> np.ndarray:
     """Whether places in mm lie inside a mask; the nearest voxel decides."""
-    values = masks.mask_values(series)
+    values = masks.mask_values(series, may_be_empty=True)
     inverse = np.linalg.inv(series.load().affine)
     index = np.rint(places @ inverse[:3, :3].T + inverse[:3, 3]).astype(int)
     within = ((index >= 0) & (index < values.shape)).all(axis=1)

@@ -8,19 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from radfoundry import registry
 from radfoundry.data import masks, masks_plan
 from radfoundry.data.masks import Labels, Pair
 from radfoundry.data.masks_plan import SegmentPlan
 from radfoundry.data.prepare import prepare
 from radfoundry.nets.decoders import Sizes
 from radfoundry.nets.unet_inference import labels_on
-from radfoundry.records import Cohort, InputError, Task
+from radfoundry.records import Cohort, InputError, Task, counted
 from radfoundry.volume import Volume
 
 KIND = "segmentation"
 METRICS = ("dice", "hd95_mm", "surface_dice")
 PLANNED = ("spacing_mm", "voxels", "width", "fold")
 SEVERAL = ("refuse", "majority", "staple", "first")
+EMPTY = ("leave-out", "keep", "refuse")
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class Segment(Task):
     voxels: int = masks_plan.VOXELS
     width: int = masks_plan.FIRST_WIDTH
     fold: bool = True
-    mirror: bool = False
     several: str = "refuse"
+    empty: str = "leave-out"
     tolerance_mm: float = 1.0
     simulate: Mapping[str, Any] = field(default_factory=dict)
 
@@ -43,8 +45,8 @@ def build(
     labels: Mapping[str, int | list[int]] | None = None,
     plan: Mapping[str, Any] | None = None,
     several: str = "refuse",
+    empty: str = "leave-out",
     tolerance_mm: float = 1.0,
-    mirror: bool = False,
     simulate: Mapping[str, Any] | None = None,
 ) -> Segment:
     """Where are the structures that somebody outlined? (series of modality SEG on the grid of an image).
@@ -52,7 +54,8 @@ def build(
     `labels` names the values that count, for example `{liver: 1, kidneys: [2, 3]}`; by default every value is one.
     `plan` overrides parts of the plan: `spacing_mm`, `voxels` (of a patch), `width` (channels of the first level) and
     `fold`. `several` says what to do where an image has several masks: refuse, majority, staple or first.
-    `tolerance_mm` is that of the surface Dice. `mirror` exchanges left and right at random while learning.
+    `empty` says what to do where the mask is empty: leave-out, keep (nothing is to be outlined there) or refuse.
+    `tolerance_mm` is that of the surface Dice.
     With cohort=simulated the exams are made on the way, as `simulate` says (name of a cohort, cases, its options).
     """
     for name, given in (("labels", labels), ("plan", plan), ("simulate", simulate)):
@@ -65,6 +68,8 @@ def build(
     spacing_mm = chosen.get("spacing_mm")
     if several not in SEVERAL:
         raise InputError(f"several={several!r}", where="task", remedy=f"use one of {', '.join(SEVERAL)}")
+    if empty not in EMPTY:
+        raise registry.unknown("way", str(empty), EMPTY, where="task.empty")
     if not np.isfinite(tolerance_mm) or tolerance_mm < 0:
         raise InputError(f"tolerance_mm={tolerance_mm}", where="task", remedy="give a length of 0 mm or more")
     if spacing_mm is not None and not _are_lengths(spacing_mm):
@@ -84,8 +89,8 @@ def build(
         voxels=voxels,
         width=width,
         fold=bool(chosen.get("fold", True)),
-        mirror=mirror,
         several=several,
+        empty=empty,
         tolerance_mm=float(tolerance_mm),
         simulate=dict(simulate or {}),
     )
@@ -108,12 +113,13 @@ def _are_lengths(values: Any) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """The pairs that teach and those that are tested, with the labels that count."""
+    """The pairs that teach and those that are tested, with the labels that count, and how many masks are empty."""
 
     train: tuple[Pair, ...]
     test: tuple[Pair, ...]
     labels: Labels
     how: str
+    empty: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,21 +138,28 @@ def parts(cohort: Cohort, task: Segment, sides: Sides) -> Parts:
 
     Refuses a part without masks, and fewer than two patients on either side.
     """
-    taught = masks.pairs(cohort, wanted=sides.train_on)
-    tested = taught if sides.test_on is None else masks.pairs(cohort, wanted=sides.test_on)
+    taught, bare = masks.with_empty(masks.pairs(cohort, wanted=sides.train_on), task.empty)
+    tested = taught
+    if sides.test_on is not None:
+        tested, more = masks.with_empty(masks.pairs(cohort, wanted=sides.test_on), task.empty)
+        bare += more
+    empty = len({pair.image.key for pair in bare})
     train, test, how = _divided(cohort, taught, tested, sides)
     for side, chosen in (("train", train), ("test", test)):
         if len({pair.patient for pair in chosen}) < 2:
+            left = (
+                f" ({counted(empty, 'image')} with an empty mask left out)" if task.empty == EMPTY[0] and empty else ""
+            )
             raise InputError(
-                f"{len({pair.patient for pair in chosen})} patients with masks to {side} on",
+                f"{counted(len({pair.patient for pair in chosen}), 'patient')} with masks to {side} on{left}",
                 where=f"split {sides.split}" if sides.split else f"{sides.folds} folds",
                 remedy="at least two on either side; give more masks or another split",
                 finding="few-patients",
             )
     chosen = [_one_mask(pair, task.several) for pair in train]
     held = [_one_mask(pair, task.several) for pair in test]
-    named = masks.labels_named(task.labels) if task.labels else masks.labels_found([p.masks[0] for p in chosen])
-    return Parts(tuple(chosen), tuple(held), named, how)
+    named = masks.labels_named(task.labels) if task.labels else masks.labels_found([m for p in chosen for m in p.masks])
+    return Parts(tuple(chosen), tuple(held), named, how, empty)
 
 
 def _divided(
@@ -214,7 +227,7 @@ def ready(volume: Volume, plan: SegmentPlan, classes: np.ndarray | None = None) 
 
 def classes_of(pair: Pair, labels: Labels, several: str = "refuse") -> np.ndarray:
     """The true classes of a pair on the image's own grid; of several masks their fusion."""
-    drawn = [masks.classes_of(mask, labels) for mask in pair.masks]
+    drawn = [masks.classes_of(mask, labels, may_be_empty=True) for mask in pair.masks]
     if len(drawn) == 1:
         return drawn[0]
     from radfoundry.tasks.annotators import fused

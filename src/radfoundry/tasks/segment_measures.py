@@ -11,6 +11,7 @@ from radfoundry.data.masks import Labels
 from radfoundry.records import Case, Estimate, InputError, Series
 from radfoundry.stats.bland_altman import BlandAltman, bland_altman
 from radfoundry.stats.icc import icc
+from radfoundry.stats.segmentation import over_cases
 from radfoundry.stats.surface_elements import surface_elements
 from radfoundry.volume import Volume
 
@@ -103,6 +104,22 @@ def with_growth(rows: Sequence[Mapping[str, Any]], cases: Mapping[str, Case]) ->
         percent = 100 * (now - then) / then if then > 0 else np.nan
         result.append({**row, "growth_ml": now - then, "growth_percent": percent})
     return result
+
+
+def left_empty(rows: Sequence[Mapping[str, Any]], *, drawn: str, true: str, seed: int = 0) -> dict[str, Estimate]:
+    """`left-empty`: of the images on which nothing is to be outlined, the share on which nothing was; else no key.
+
+    `drawn` and `true` are values of the column `by`. Dice does not tell this: it is not defined where both are empty.
+    """
+    sizes: dict[tuple[str, str, str], float] = {}
+    for row in rows:
+        key = (row["patient"], row["image"], row["by"])
+        sizes[key] = sizes.get(key, 0.0) + row.get("volume_ml", row.get("area_cm2", np.nan))
+    bare = [(who, image) for (who, image, by), size in sizes.items() if by == true and size == 0]
+    if not bare:
+        return {}
+    right = [float(sizes[(who, image, drawn)] == 0) for who, image in bare]
+    return {"left-empty": over_cases(right, patient=[who for who, _ in bare], rng=seed)}
 
 
 def agreement(

@@ -11,12 +11,13 @@ import numpy as np
 
 from radfoundry import registry, runs
 from radfoundry.config import Component
-from radfoundry.records import Case, Cohort, Estimate, InputError, Run
+from radfoundry.data import masks
+from radfoundry.records import Case, Cohort, Estimate, InputError, Run, counted
 from radfoundry.stages.adapt.settings import Config, Progress
 
 DECODERS = ("light", "multi-block", "unet")
 RUNGS = {"frozen": "frozen", "head": "frozen", "adapter": "adapter", "full": "full"}
-TUNED = ("steps", "batch", "rate", "inside")
+TUNED = ("steps", "batch", "rate", "inside", "mirror")
 DRAWN, TRUE, UNET = "drawn", "true", "unet"
 
 
@@ -95,9 +96,11 @@ def _tuning(config: Config) -> Any:
     for name in config.tune:
         if name not in TUNED:
             raise registry.unknown("option", name, TUNED, where="tune")
+    mirror = config.tune.get("mirror", False)
+    if not isinstance(mirror, bool):
+        raise InputError(f"mirror={mirror}", where="tune", remedy="true or false")
     kinds = {"steps": int, "batch": int, "rate": float, "inside": float}
-    values: dict[str, Any] = {name: kinds[name](value) for name, value in config.tune.items()}
-    mirror = bool(config.task.options.get("mirror", False))
+    values: dict[str, Any] = {name: kinds[name](value) for name, value in config.tune.items() if name in kinds}
     return Fit(**values, change=Change(mirror=mirror), seed=config.seed)
 
 
@@ -184,6 +187,7 @@ def _numbers(asked: _Asked, tested: _Tested) -> tuple[dict[str, Estimate], dict[
         found |= segment_scores.metrics(other, prefix=segment_scores.COMPARATOR, seed=seed)
         names = (segment_scores.OURS, segment_scores.COMPARATOR)
         found |= segment_scores.differences(ours, other, names=names, seed=seed)
+    found |= segment_measures.left_empty(tested.rows, drawn=DRAWN, true=TRUE, seed=seed)
     agreed, limits = segment_measures.agreement(tested.rows, first=DRAWN, second=TRUE)
     found |= agreed
     if asked.config.called:
@@ -194,8 +198,10 @@ def _numbers(asked: _Asked, tested: _Tested) -> tuple[dict[str, Estimate], dict[
 def _notes(asked: _Asked) -> list[str]:
     test = asked.parts.test
     left = len({case.key for case in asked.cohort.cases} - {pair.case for pair in (*asked.parts.train, *test)})
-    notes = [f"tested on {len(test)} images of {len({pair.patient for pair in test})} patients ({asked.parts.how})"]
-    return notes + ([f"{left} exams without a usable mask were left out"] if left else [])
+    people = counted(len({pair.patient for pair in test}), "patient")
+    notes = [f"tested on {counted(len(test), 'image')} of {people} ({asked.parts.how})"]
+    notes += masks.empty_notes(asked.parts.empty, asked.task.empty)
+    return notes + ([f"{counted(left, 'exam')} without a usable mask left out"] if left else [])
 
 
 def _write_tables(tested: _Tested, folder: Path) -> None:
