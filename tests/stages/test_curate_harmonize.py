@@ -107,3 +107,10 @@ def test_json_holds_the_numbers(cohort, tmp_path, capsys):
     words = [f"cohort={cohort}", "method=zscore", "on.sequence=T2w", "measure=false", "--json"]
     assert exit_code(["curate", "harmonize", *words, "--to", str(tmp_path / "run")]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["series-written"]["value"] == 12
+
+
+def test_a_question_that_cannot_be_asked_is_refused_before_the_sites_are_measured(cohort, tmp_path, capsys):
+    words = ("method=nyul", "on.sequence=FLAIR", "folds=90", "task=age")
+    assert curated(cohort, tmp_path / "run", *words) == 2
+    assert "not a yes-or-no question" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -93,6 +93,31 @@ def test_patients_are_never_in_two_parts():
     assert len(parts["test"]) == 4
 
 
+def test_a_fold_holds_images_with_and_without_a_finding():
+    people = tuple(Case(f"c{n}", f"p{n}") for n in range(10))
+    for seed in range(20):
+        held = detect.divided(
+            Cohort(people), people, detect.Divide(None, 5, seed), findings={"p0", "p1", "p2", "p3", "p4", "p5", "p6"}
+        )["test"]
+        assert {int(key[1:]) < 7 for key in held} == {True, False}
+
+
+def test_an_empty_mask_is_an_image_without_finding_and_a_mask_on_another_grid_is_refused():
+    shape = (20, 20, 8)
+    drawn = np.zeros(shape, np.uint8)
+    drawn[4:9, 4:9, 2:5] = 1
+
+    def exam(name, mask, affine=None):
+        image = series_of(Volume.of(np.ones(shape, np.float32), np.eye(4)), name, modality="CT")
+        mask = series_of(Volume.of(mask, np.eye(4) if affine is None else affine), f"{name}m", modality="SEG")
+        return Case(name, name, (image, mask))
+
+    found = detect.sources(Cohort((exam("a", drawn), exam("b", drawn * 0))), detect.build(), {})
+    assert [len(boxes) for _, _, boxes in found] == [1, 0]
+    with pytest.raises(InputError, match="the affine differs"):
+        detect.sources(Cohort((exam("a", drawn, np.diag([1.0, 1, 3, 1])),)), detect.build(), {})
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -27,6 +27,7 @@ def images(tmp_path_factory):
     write_nifti(Volume.of(np.roll(ball, 2, axis=0).astype(np.uint8), AFFINE), folder / "ball-after.nii.gz")
     write_nifti(Volume.of(np.ones((20, 20, 20), np.float32), AFFINE), folder / "empty.nii.gz")
     write_nifti(Volume.of(image[:, :, 9], AFFINE), folder / "slice.nii.gz")
+    write_nifti(Volume(np.stack([image, image / 2]), AFFINE), folder / "times.nii.gz")
     far = AFFINE.copy()
     far[0, 3] += 4000
     write_nifti(Volume.of(image, far), folder / "far.nii.gz")
@@ -72,6 +73,7 @@ def test_image_mask_points_and_lesions_move_along(images, tmp_path):
         (["moving.nii.gz", "fixed.nii.gz", "landmarks=away.csv"], "outside the moving image"),
         (["moving.nii.gz", "fixed.nii.gz", "masks=[slice.nii.gz]"], "does not lie on the grid"),
         (["moving.nii.gz", "nothing.nii.gz"], "no such file"),
+        (["times.nii.gz", "fixed.nii.gz", "moving_volume=2"], "moving_volume: no volume 2: the moving image holds 2"),
         (["moving.nii.gz", "."], "series"),
         (["moving.nii.gz", "fixed.nii.gz", "lesions_before=ball.nii.gz"], "together"),
     ],
@@ -83,3 +85,15 @@ def test_what_cannot_be_registered_gets_one_line(images, monkeypatch, capsys, tm
     assert said in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_of_several_volumes_it_is_said_which_was_compared_and_all_are_moved(images, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(images)
+    quick = ["model=rigid", "spacing_mm=16"]
+    assert exit_code(["register", "times.nii.gz", "fixed.nii.gz", *quick, "--to", str(tmp_path / "mean")]) == 0
+    notes = json.loads((tmp_path / "mean" / "run.json").read_text())["notes"]
+    assert "2 volumes" in notes[0] and "their mean was compared (moving_volume=N takes one)" in notes[0]
+    assert len(read_nifti(tmp_path / "mean" / "moved.nii.gz").volume.array) == 2
+    given = ["moving.nii.gz", "times.nii.gz", *quick, "fixed_volume=1", "--to", str(tmp_path / "one")]
+    assert exit_code(["register", *given]) == 0
+    assert "volume 1 was taken" in json.loads((tmp_path / "one" / "run.json").read_text())["notes"][0]

@@ -176,3 +176,13 @@ def test_votes_of_tables_are_checked(tmp_path):
     for path, said in ((bad, "outside 0 to 1"), (short, "votes about 1 of 4"), (tmp_path, "no specialist here")):
         with pytest.raises(InputError, match=said):
             arbiter_votes.gather((str(path), str(good)), cohort)
+
+
+def test_a_specialist_that_is_not_there_is_named(tmp_path):
+    from radfoundry.records import Cohort
+    from radfoundry.tasks import arbiter_votes
+
+    with pytest.raises(InputError, match=r"missing: specialist missing is not there: no such file or folder"):
+        arbiter_votes.gather((str(tmp_path / "missing"), "b"), Cohort(()))
+    with pytest.raises(InputError, match=r"holds neither predictor.json nor predictions.parquet"):
+        arbiter_votes.gather((str(tmp_path), "b"), Cohort(()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,12 +14,13 @@ from pydantic import Field
 
 from radfoundry import registry, runs
 from radfoundry.config import Component, Settings
-from radfoundry.records import Estimate, InputError, Run, Series
+from radfoundry.records import Estimate, InputError, Run, Series, counted
 from radfoundry.volume import Volume, points_to_voxels
 
 Progress = Callable[[str, int, int], None]
 PLAIN = "mind"
 AXES = ("x", "y", "z")
+MOST_MOVED_VOXELS = 300_000_000
 
 
 class Config(Settings):
@@ -35,6 +36,10 @@ class Config(Settings):
     start: Literal["header", "centre"] = Field(
         "header", description="begin where the headers say, or with both images centred"
     )
+    moving_volume: int | None = Field(
+        None, ge=0, description="which volume of a moving image with several (first is 0); their mean if not said"
+    )
+    fixed_volume: int | None = Field(None, ge=0, description="the same of the fixed image")
     spacing_mm: float | None = Field(None, gt=0, description="voxel size of the work; about 42³ voxels if not said")
     smooth: float = Field(0.3, ge=0, description="weight of the smoothness of a deformable result")
     steps: int = Field(12, ge=0, description="gradient steps of a deformable result")
@@ -52,14 +57,16 @@ class Config(Settings):
 
 @dataclass(frozen=True, eq=False)
 class _Given:
-    """Everything that was read."""
+    """Everything that was read; `moving` and `fixed` are one volume each, `whole` is all that moves along."""
 
     moving: Volume
     fixed: Volume
+    whole: Volume
     masks: Mapping[str, Volume]
     landmarks: list[dict[str, Any]]
     lesions: tuple[Volume, Volume] | None
     contents: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def run(config: Config, *, progress: Progress | None = None) -> Run:
@@ -72,6 +79,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     found = register.register(given.moving, given.fixed, encoder=encoder, options=options, progress=progress)
     with runs.writing("register", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
         writer.inputs.update(given.contents)
+        writer.notes += given.notes
         writer.metrics.update(_numbers(found))
         blocks = _write(config, given, found, writer)
         runs.write_json(writer.folder / "blocks.json", blocks)
@@ -109,7 +117,44 @@ def _read(config: Config, encoder: Any) -> _Given:
             raise InputError("give lesions_before and lesions_after together", where="lesions", finding="lesions")
         lesions = _mask(config.lesions_before, moving, "moving"), _mask(config.lesions_after, fixed, "fixed")
     points = [] if config.landmarks is None else _landmarks(config.landmarks, moving)
-    return _Given(moving, fixed, masks, points, lesions, {name: item.content for name, item in series.items()})
+    one, other = _one(moving, config.moving_volume, "moving"), _one(fixed, config.fixed_volume, "fixed")
+    whole, said = _moved_along(moving, one, fixed, chosen=config.moving_volume is not None)
+    notes = _said(moving, config.moving_volume, "moving") + said + _said(fixed, config.fixed_volume, "fixed")
+    return _Given(one, other, whole, masks, points, lesions, {n: item.content for n, item in series.items()}, notes)
+
+
+def _one(volume: Volume, number: int | None, name: str) -> Volume:
+    """The volume that is compared: the one asked for, or the mean of all time points, echoes or colours."""
+    count = len(volume.array)
+    if number is not None and number >= count:
+        raise InputError(
+            f"no volume {number}: the {name} image holds {counted(count, 'volume')}",
+            where=f"{name}_volume",
+            remedy=f"give a number from 0 to {count - 1}",
+            finding="volume",
+        )
+    if count == 1:
+        return volume
+    if number is not None:
+        return volume.with_array(volume.array[number : number + 1])
+    return volume.with_array(volume.array.mean(axis=0, keepdims=True, dtype=np.float32))
+
+
+def _said(volume: Volume, number: int | None, name: str) -> tuple[str, ...]:
+    count = len(volume.array)
+    if count == 1:
+        return ()
+    used = f"their mean was compared ({name}_volume=N takes one)" if number is None else f"volume {number} was taken"
+    return (f"the {name} image holds {count} volumes (time points, echoes or colours), counted from 0: {used}",)
+
+
+def _moved_along(moving: Volume, one: Volume, fixed: Volume, *, chosen: bool) -> tuple[Volume, tuple[str, ...]]:
+    """What is written moved: the volume asked for, all of them, or their mean where all would fill the memory."""
+    if chosen or len(moving.array) == 1:
+        return one, ()
+    if len(moving.array) * int(np.prod(fixed.shape)) > MOST_MOVED_VOXELS:
+        return one, ("moved.nii.gz holds their mean: all volumes on the fixed grid would be too large",)
+    return moving, ("moved.nii.gz holds all of them",)
 
 
 def _series(config: Config, place: str, folder: Path) -> Series:
@@ -216,19 +261,18 @@ def _write(config: Config, given: _Given, found: Any, writer: runs.RunWriter) ->
     from radfoundry.tasks.register_pictures import write_checkerboard
 
     grid = given.fixed.geometry
-    moved = found.transform.moved(given.moving, grid)
-    write_nifti(moved, writer.folder / "moved.nii.gz")
+    write_nifti(found.transform.moved(given.whole, grid), writer.folder / "moved.nii.gz")
     write_nifti(found.transform.displacement(grid), writer.folder / "displacement.nii.gz")
     for name, mask in given.masks.items():
         write_nifti(found.transform.moved(mask, grid, order=0), writer.folder / f"moved-{name}.nii.gz")
     if given.landmarks:
         _write_landmarks(given.landmarks, found.transform, writer.folder / "moved-landmarks.csv")
     runs.write_json(writer.folder / "transform.json", _record(config, found))
-    pictures = {"before": resample_to(given.moving, grid), "after": moved}
+    pictures = {"before": resample_to(given.moving, grid), "after": found.transform.moved(given.moving, grid)}
     for name, image in pictures.items():
         write_checkerboard(writer.folder / f"pictures/{name}.png", given.fixed, image)
     changed = [] if given.lesions is None else _changes(config, given.lesions, found, writer)
-    return [_summary(config, found), _chess(), *changed, _table(writer.metrics)]
+    return [_summary(config, found, given.notes), _chess(), *changed, _table(writer.metrics)]
 
 
 def _write_landmarks(rows: list[dict[str, Any]], transform: Any, path: Path) -> None:
@@ -269,7 +313,7 @@ def _changes(
     return change.blocks(said)
 
 
-def _summary(config: Config, found: Any) -> dict[str, Any]:
+def _summary(config: Config, found: Any, notes: Sequence[str]) -> dict[str, Any]:
     gap = found.inverse_gap_mm
     lines = [
         f"The moving image was brought onto the fixed one: {config.model}, compared by {config.encoder.name}. Their "
@@ -277,6 +321,7 @@ def _summary(config: Config, found: Any) -> dict[str, Any]:
         f"Going there and back one lands {gap.mean():.2f} mm from the start on average, "
         f"{np.percentile(gap, 95):.2f} mm at the 95th percentile. {found.folded_share:.2%} of places fold.",
         "Small numbers do not prove a good fit: look at the pictures.",
+        *(f"{note[0].upper()}{note[1:]}." for note in notes),
     ]
     if found.unlike_after >= found.unlike_before:
         lines.append("The images are no more alike than before: do not use this result without looking.")

@@ -116,7 +116,7 @@ def build(
     names = (specialists,) if isinstance(specialists, str) else tuple(str(name) for name in specialists)
     if len(names) < 2:
         raise InputError(
-            f"{len(names)} specialist leaves nothing to weigh",
+            "no specialist is named" if not names else f"one specialist ({names[0]}) leaves nothing to weigh",
             where="task.specialists",
             remedy="name two or more runs of radfoundry adapt",
         )

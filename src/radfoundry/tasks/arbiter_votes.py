@@ -59,11 +59,22 @@ def _specialist(name: str, path: str, cohort: Cohort) -> Specialist:
         return Specialist(name, _from_table(place), how="a table")
     from radfoundry.tasks import predictor
 
+    if not place.exists():
+        raise InputError(
+            f"specialist {name} is not there: no such file or folder",
+            where=path,
+            remedy="give the run folders that radfoundry adapt wrote",
+            finding="missing-file",
+        )
     table = place / "predictions.parquet"
     folder = predictor.folder_of(place)
     has_model = (folder / predictor.RECORD).is_file()
     if not has_model and not table.is_file():
-        raise InputError("no specialist here", where=path, remedy="give a run of radfoundry adapt, or a table")
+        raise InputError(
+            f"no specialist here: the folder holds neither {predictor.RECORD} nor predictions.parquet",
+            where=path,
+            remedy="give a run of radfoundry adapt on a yes-or-no question, or a table",
+        )
     if has_model and predictor.kind_of(folder) != "binary":
         raise InputError("does not answer yes or no", where=path, remedy="give specialists of a yes-or-no question")
     known = {case.key for case in cohort.cases}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from radfoundry import registry
 from radfoundry.data import boxes as box_data
 from radfoundry.data import prepare
-from radfoundry.data.masks import is_mask, mask_values
+from radfoundry.data.masks import is_mask, mask_values, pairs
 from radfoundry.nets.embedding import plan_for
 from radfoundry.records import Case, Cohort, EncoderSpec, InputError, Series, Task
 from radfoundry.volume import Volume
@@ -172,13 +172,15 @@ def _resampled(series: Series, volume: Volume, spec: EncoderSpec, folder: str | 
 def sources(cohort: Cohort, task: Detect, wanted: Mapping[str, Any]) -> list[tuple[Case, Series, np.ndarray]]:
     """Every image that has an answer, with its boxes in its own voxels.
 
-    Refuses boxes outside the image, and a cohort in which no image has one.
+    Refuses boxes outside the image, masks on no image's grid, and a cohort in which no image has a box.
     """
     found = []
+    masked = any(is_mask(item) for item in cohort.series) and not task.boxes
+    drawn = {pair.image.key: pair.masks for pair in pairs(cohort)} if masked else {}
     for case in cohort.cases:
         images = [item for item in case.series if not is_mask(item) and _is_wanted(item, wanted)]
         for series in images:
-            boxes = _labelled(case, series, images, task) if task.boxes else _masked(case, series, task)
+            boxes = _labelled(case, series, images, task) if task.boxes else _masked(drawn.get(series.key, ()), task)
             if boxes is not None:
                 where = f"case {case.key}, {task.boxes or 'mask'}"
                 found.append((case, series, box_data.check_inside(boxes, series.shape[1:], where=where)))
@@ -211,11 +213,11 @@ def _labelled(case: Case, series: Series, images: Sequence[Series], task: Detect
     return box_data.parse_boxes(str(text), where=f"case {case.key}, {task.boxes}")
 
 
-def _masked(case: Case, series: Series, task: Detect) -> np.ndarray | None:
-    masks = [item for item in case.series if is_mask(item) and item.shape[1:] == series.shape[1:]]
+def _masked(masks: Sequence[Series], task: Detect) -> np.ndarray | None:
+    """Boxes around what the masks on an image show; an empty mask says that nothing is there."""
     if not masks:
         return np.zeros((0, 6)) if task.unmarked == "normal" else None
-    drawn = np.max([mask_values(item) > 0 for item in masks], axis=0)
+    drawn = np.max([mask_values(item, may_be_empty=True) > 0 for item in masks], axis=0)
     return box_data.boxes_of_mask(drawn, fewest_voxels=task.smallest_voxels)
 
 
@@ -228,18 +230,34 @@ class Divide:
     seed: int
 
 
-def divided(cohort: Cohort, cases: Sequence[Case], divide: Divide) -> dict[str, set[str]]:
-    """Case keys of each part; patients never in two. Refuses a split without training or tested cases."""
+def divided(
+    cohort: Cohort, cases: Sequence[Case], divide: Divide, *, findings: Collection[str] = ()
+) -> dict[str, set[str]]:
+    """Case keys of each part; patients never in two. Refuses a split without training or tested cases.
+
+    `findings` are the patients with a box: a fold holds as large a share of them as there is among all.
+    """
     keys = {case.key for case in cases}
     if divide.split is not None:
         parts = {name: {case.key for case in cohort.part(divide.split, name).cases} & keys for name in PARTS}
     else:
-        patients = sorted({case.patient for case in cases})
-        order = np.random.default_rng(divide.seed).permutation(len(patients))
-        held = {patients[place] for place in order[: max(len(patients) // divide.folds, 1)]}
+        held = _held({case.patient for case in cases}, set(findings), divide)
         tested = {case.key for case in cases if case.patient in held}
         parts = {"train": keys - tested, "test": tested, "external": set()}
     for name in ("train", "test"):
         if not parts[name]:
             raise InputError(f"no case with boxes in part {name}", where="split", remedy="see radfoundry split")
     return parts
+
+
+def _held(patients: set[str], findings: set[str], divide: Divide) -> set[str]:
+    """One fold of the patients, drawn from those with a finding and those without in equal shares."""
+    rng = np.random.default_rng(divide.seed)
+    groups = [sorted(patients & findings), sorted(patients - findings)]
+    wanted = max(len(patients) // divide.folds, 1)
+    share = [len(group) / max(len(patients), 1) for group in groups]
+    held: set[str] = set()
+    for group, part in zip(groups, share, strict=True):
+        count = round(wanted * part) if len(group) < 2 else min(max(round(wanted * part), 1), len(group) - 1)
+        held |= {group[place] for place in rng.permutation(len(group))[:count]}
+    return held

@@ -105,7 +105,8 @@ def _of_cohort(task: Any, config: Config) -> _Pictures:
     plan = segment.planned(parts, question, seed=config.seed)
     train = []
     for pair in parts.train:
-        made = [segment.ready(pair.image.load(), plan, masks.classes_of(m, parts.labels, may_be_empty=True)) for m in pair.masks]
+        drawn = [masks.classes_of(mask, parts.labels, may_be_empty=True) for mask in pair.masks]
+        made = [segment.ready(pair.image.load(), plan, classes) for classes in drawn]
         labels = np.stack([item.classes for item in made if item.classes is not None])
         train.append(Drawn(torch.from_numpy(made[0].array), torch.from_numpy(labels), pair.patient))
     tested, truth = [], []

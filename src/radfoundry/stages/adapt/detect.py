@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import registry, runs
-from radfoundry.records import Cohort, Estimate, InputError, Run
+from radfoundry.records import Cohort, Estimate, InputError, Run, counted
 from radfoundry.stages.adapt.settings import Config, Progress
 
 SCRATCH, PLACES = "trunk", "places"
@@ -84,7 +84,9 @@ def _asked(config: Config) -> _Asked:
     found = detect.sources(cohort, task, config.train_on)
     encoder = None if head == SCRATCH else _encoder(config)
     spec = detect.spec_of(task, encoder, [series for _, series, _ in found])
-    parts = detect.divided(cohort, [case for case, _, _ in found], detect.Divide(split, config.folds, config.seed))
+    divide = detect.Divide(split, config.folds, config.seed)
+    findings = {case.patient for case, _, boxes in found if len(boxes)}
+    parts = detect.divided(cohort, [case for case, _, _ in found], divide, findings=findings)
     made = _framed(found, parts, (spec, cohort.path))
     left_out = len(cohort.cases) - len({case.key for case, _, _ in found})
     return _Asked(config, cohort, task, encoder, spec, made, fit, left_out)
@@ -208,6 +210,8 @@ def _budget(asked: _Asked, train: Sequence[Any], progress: Progress | None) -> l
 def _notes(asked: _Asked) -> list[str]:
     counts = ", ".join(f"{len(examples)} {part}" for part, examples in asked.parts.items() if examples)
     notes = [f"images: {counts}"]
+    normal = sum(not example.present for examples in asked.parts.values() for example in examples)
+    notes += [f"{counted(normal, 'image')} taken as without finding (no box, or an empty mask)"] if normal else []
     tested = asked.parts["test"]
     bare = sum(not example.present for example in tested)
     if min(bare, len(tested) - bare) < FEWEST_TESTED:
@@ -216,7 +220,8 @@ def _notes(asked: _Asked) -> list[str]:
             "judge by; name a split (radfoundry split), or take fewer folds"
         )
     if asked.left_out:
-        notes.append(f"{asked.left_out} cases without boxes or mask were left out (task.unmarked=normal counts them)")
+        said = counted(asked.left_out, "case")
+        notes.append(f"{said} without boxes or mask left out (task.unmarked=normal counts them)")
     return notes
 
 

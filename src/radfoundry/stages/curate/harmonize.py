@@ -59,6 +59,10 @@ def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progre
     methods = tuple((item.name, _seeded(item.name, item.options, config.seed)) for item in config.method)
     title = "+".join(name for name, _ in methods)
     chosen = choose(cohort, config)
+    if config.measure:
+        from radfoundry.stages.curate.harmonize_measured import questions_of
+
+        questions_of(cohort, config, chosen)  # a question that cannot be asked is refused before anything is made
     writer.notes += chosen.notes
     if config.permute_labels:  # a negative control looks at the answers alone
         blocks: list[Block] = []
