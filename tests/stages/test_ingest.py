@@ -14,7 +14,7 @@ from radfoundry.data.cohort_tables import read_table
 from radfoundry.data.dicom_write import write_series
 from radfoundry.data.reading import Repair
 from radfoundry.records import InputError
-from radfoundry.stages.ingest import Config, RepairRules, explain, run
+from radfoundry.stages.ingest import Config, RepairRules, explain, run, trace
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,19 @@ def test_every_file_is_in_the_cohort_or_listed_with_reason_and_remedy(mixed):
     for name, reason in reasons.items():
         assert reason in (None, "copy") or listed[name] == reason
     assert "7 files were not used" in made.notes[0]
+
+
+def test_every_series_can_be_traced_to_its_files_and_nothing_is_written_for_it(mixed):
+    folder, _, _ = mixed
+    before = snapshot(folder / "cohort")
+    config = Config(sources=(str(folder / "scans"),), to=str(folder / "cohort"), key_file=str(folder / "test.key"))
+    cohort = open_cohort(folder / "cohort")
+    found = {series: (patient, case, place) for series, patient, case, place in trace(config)}
+    assert {(s.key, s.patient, s.case) for s in cohort.series} == {(key, p, c) for key, (p, c, _) in found.items()}
+    assert len({place for _, _, place in found.values()}) == len(found)
+    slices = {place.split("patient1/")[1][:1] for _, _, place in found.values() if "patient1/" in place}
+    assert slices == {"a", "b"}
+    assert snapshot(folder / "cohort") == before
 
 
 def test_a_second_run_changes_nothing(mixed):

@@ -87,6 +87,7 @@ def test_what_cannot_be_registered_gets_one_line(images, monkeypatch, capsys, tm
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_of_several_volumes_it_is_said_which_was_compared_and_all_are_moved(images, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(images)
     quick = ["model=rigid", "spacing_mm=16"]

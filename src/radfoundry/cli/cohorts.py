@@ -13,6 +13,8 @@ from radfoundry.cli import talk
 from radfoundry.cli.verbs import Verb
 from radfoundry.records import InputError
 
+SHOWN = {"explain": ("file", "reason", "remedy"), "trace": ("series", "patient", "case", "file")}
+
 
 @click.command("ingest", cls=Verb)
 @click.argument("words", nargs=-1, required=True, metavar="SOURCE… [key.path=value …]")
@@ -21,8 +23,9 @@ from radfoundry.records import InputError
     "--key-file", type=click.Path(path_type=Path), help="Key of the pseudonyms; made beside the cohort if absent."
 )
 @click.option("--explain", is_flag=True, help="List on this screen which files were not used, by their real paths.")
+@click.option("--trace", is_flag=True, help="List on this screen which series of the cohort is which of your files.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def ingest(words: tuple[str, ...], to: Path, key_file: Path | None, explain: bool, as_json: bool) -> None:
+def ingest(words: tuple[str, ...], to: Path, key_file: Path | None, as_json: bool, **asked: bool) -> None:
     """Read folders, files and archives of scans into a cohort.
 
     Names, dates and identifiers are replaced by keyed pseudonyms. Safe to interrupt: the same command goes on.
@@ -33,10 +36,12 @@ def ingest(words: tuple[str, ...], to: Path, key_file: Path | None, explain: boo
     if key_file is not None:
         values["key_file"] = str(key_file)
     config = settings.load(stage.Config, values, overrides, where="ingest settings")
-    if explain:
-        rows = list(stage.explain(config))
-        click.echo("These are real paths; they may name patients.", err=True)
-        talk.show_table(rows, header=("file", "reason", "remedy"))
+    for name, header in SHOWN.items():
+        if asked[name]:
+            rows = list(getattr(stage, name)(config))
+            click.echo("These are real paths; they may name patients.", err=True)
+            talk.show_table(rows, header=header)
+    if any(asked.values()):
         return
     with talk.progress() as progress:
         run = stage.run(config, progress=progress)

@@ -58,7 +58,7 @@ def _read_dicom(task: ReadTask, outcome: Outcome) -> None:
     file_of = {file.source: file for file in task.files}
     kept = _without_copies(task, file_of, outcome)
     groups = group_instances(kept)
-    for key, group in zip(_series_keys(groups, task), groups, strict=True):
+    for key, group in zip(series_keys(groups, task.key, task.rules), groups, strict=True):
         files = [file_of[item.source] for item in group]
         try:
             read = load_series(group, repair=task.repair, keep_text=task.rules.keep_text)
@@ -114,7 +114,7 @@ def _read_file(task: ReadTask, outcome: Outcome) -> None:
         "files": 1,
         "file_keys": file_keys(file.relative, task.rules.names),
     }
-    key = task.rules.names.series(f"file {file.relative}")
+    key = series_key_of_file(file, task.rules)
     outcome["series"].append(_store(task, key, replace(read, acquisition=acquisition), row))
 
 
@@ -151,7 +151,12 @@ def _case_row(person: Person) -> dict[str, Any]:
     }
 
 
-def _series_keys(groups: Sequence[Sequence[Instance]], task: ReadTask) -> list[str]:
+def series_key_of_file(file: FileSeen, rules: Rules) -> str:
+    """The key of the series that an image file other than DICOM is."""
+    return rules.names.series(f"file {file.relative}")
+
+
+def series_keys(groups: Sequence[Sequence[Instance]], task: str, rules: Rules) -> list[str]:
     """A key for each group: its series UID and what tells it apart; the SOP UID where that is not enough."""
     told = [_distinction(group[0]) for group in groups]
     counts = Counter(told)
@@ -159,7 +164,7 @@ def _series_keys(groups: Sequence[Sequence[Instance]], task: ReadTask) -> list[s
     for words, group in zip(told, groups, strict=True):
         alone = counts[words] == 1
         own = "" if alone else min(item.sop_uid or str(item.instance_number) for item in group)
-        keys.append(task.rules.names.series(f"{task.key} {words} {own}"))
+        keys.append(rules.names.series(f"{task} {words} {own}"))
     return keys
 
 

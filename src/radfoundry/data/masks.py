@@ -15,7 +15,10 @@ from radfoundry.volume import Geometry, Volume
 MODALITY = "SEG"
 MOST_LABELS = 254
 ROUNDING_VOXELS = 0.05
-SET_ASIDE = "set it aside (radfoundry label COHORT TABLE --on series, columns series and use, false)"
+SET_ASIDE = (
+    "set it aside (radfoundry label COHORT TABLE --on series, columns series and use, false); "
+    "which file it is: radfoundry ingest SOURCE --to COHORT --trace"
+)
 Labels = Mapping[str, tuple[int, ...]]
 
 

@@ -152,6 +152,18 @@ def explain(config: Config) -> Iterator[tuple[str, str, str]]:
             yield str(file.source), f"{row['reason']}: {row['what']}", row["remedy"]
 
 
+def trace(config: Config) -> Iterator[tuple[str, str, str, str]]:
+    """Which file is which series of the cohort: (series, patient, case, path), for the local screen alone."""
+    from radfoundry.data.cohort import open_cohort
+    from radfoundry.data.traced import traced
+
+    rules = rules_of(config, create_key=False)
+    there = {series.key for series in open_cohort(config.to).series}
+    for found in traced(seen(config.sources), rules, Path(config.to) / WORK):
+        if found.series in there:
+            yield found.series, found.patient, found.case, found.place
+
+
 def _shaping(config: Config, rules: Rules) -> dict[str, Any]:
     """The settings that decide what a cohort says; site names of the user's own are kept as a digest."""
     kept = config.model_dump(include={"pseudonymise", "keep_text", "keep_year", "site_from", "modality", "sequence"})
