@@ -115,11 +115,11 @@ def test_a_small_allowance_reads_in_windows_and_too_small_a_one_is_refused():
         scores_of(model, image, Reading((16, 16, 16), 3, 8, memory_bytes=1000))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_labels_on_a_finer_grid_are_those_of_interpolated_scores(seed):
+@pytest.mark.parametrize(("seed", "shape"), [(0, (12, 20, 11)), (1, (20, 12, 11)), (2, (90, 70, 1))])
+def test_labels_on_a_finer_grid_are_those_of_interpolated_scores(seed, shape):
     """Oracle: every class interpolated over the whole grid by scipy, then the highest."""
     rng = np.random.default_rng(seed)
-    smooth = np.stack([ndimage.gaussian_filter(rng.normal(size=(12, 20, 11)), 2) for _ in range(4)])
+    smooth = np.stack([ndimage.gaussian_filter(rng.normal(size=shape), 2) for _ in range(4)])
     scores = torch.from_numpy(smooth.astype(np.float32))
     places = [np.linspace(-0.4, n - 0.6, int(n * 1.7)) for n in scores.shape[1:]]
     points = np.stack(np.meshgrid(*places, indexing="ij"))
@@ -127,3 +127,5 @@ def test_labels_on_a_finer_grid_are_those_of_interpolated_scores(seed):
     found = labels_on(scores, places)
     best = np.take_along_axis(oracle, found[None].astype(int), axis=0)[0]
     assert np.abs(best - oracle.max(axis=0)).max() < 1e-5
+    same = labels_on(scores, [np.arange(n)[::-1].astype(float) for n in shape])
+    assert np.array_equal(same, np.flip(smooth.argmax(axis=0)))

@@ -19,6 +19,7 @@ MEMORY_BYTES = 2_000_000_000
 OVERLAP = 0.5
 COPIES = 6  # maps of the first level that are alive at once, measured on the U-Net
 BLOCK = 8  # coarse voxels along each axis that are looked at together when labels are written
+FLAT_BLOCK = 64  # a picture has so few voxels that many small blocks cost more than they save
 EDGE = 0.125  # standard deviation of the soft border, as a share of the window
 
 
@@ -125,7 +126,10 @@ def labels_on(scores: torch.Tensor, places: Sequence[np.ndarray]) -> np.ndarray:
     best = scores.argmax(dim=0).to(torch.uint8).numpy()
     result = np.zeros(tuple(len(axis) for axis in places), np.uint8)
     spots = [np.clip(axis, 0, size - 1) for axis, size in zip(places, best.shape, strict=True)]
-    cut = [_runs(axis, size) for axis, size in zip(spots, best.shape, strict=True)]
+    if all((axis == np.rint(axis)).all() for axis in spots):  # nothing lies between voxels
+        return best[np.ix_(*(axis.astype(int) for axis in spots))]
+    block = FLAT_BLOCK if 1 in best.shape else BLOCK
+    cut = [_runs(axis, size, block) for axis, size in zip(spots, best.shape, strict=True)]
     for i in cut[0]:
         for j in cut[1]:
             for k in cut[2]:
@@ -141,9 +145,9 @@ def labels_on(scores: torch.Tensor, places: Sequence[np.ndarray]) -> np.ndarray:
     return result
 
 
-def _runs(spots: np.ndarray, size: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+def _runs(spots: np.ndarray, size: int, block: int) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Runs of wanted voxels that share a block of scores: (first, end) wanted, (first, end) of the scores they need."""
-    order = np.floor(spots / BLOCK).astype(int)
+    order = np.floor(spots / block).astype(int)
     edges = [0, *(np.flatnonzero(np.diff(order)) + 1).tolist(), len(spots)]
     found = []
     for start, end in itertools.pairwise(edges):
