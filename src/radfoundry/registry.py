@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -178,8 +179,13 @@ def entries(table: str) -> dict[str, str]:
     """
     if table not in TABLES:
         raise unknown("table", table, TABLES)
-    added = {point.name: point.value for point in metadata.entry_points(group=f"radfoundry.{table}")}
-    return {**added, **TABLES[table]}
+    return {**_added(table), **TABLES[table]}
+
+
+@cache
+def _added(table: str) -> dict[str, str]:
+    """What installed packages add; looked up once, because asking every package takes its time."""
+    return {point.name: point.value for point in metadata.entry_points(group=f"radfoundry.{table}")}
 
 
 def resolve(table: str, name: str) -> Any:
