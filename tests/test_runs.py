@@ -2,6 +2,9 @@
 
 import json
 import math
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,6 +42,25 @@ def test_an_existing_folder_is_never_overwritten(tmp_path):
     with pytest.raises(InputError, match="already exists"):
         write_run(tmp_path / "run", value=0.1)
     assert runs.read(tmp_path / "run").metrics["auroc"].value == 0.8
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    done = []
+
+    @runs.working
+    def stage(config):
+        done.append(time.sleep(0.02))
+        with runs.writing("toy", {}, to=config.to) as writer:
+            pass
+        return writer.finished
+
+    finished = stage(SimpleNamespace(to=tmp_path / "run"))
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["seconds"] >= 0.02
+    (tmp_path / "file").touch()
+    for folder, said in ((Path(finished.path), "already exists"), (tmp_path / "file" / "run", "is a file")):
+        with pytest.raises(InputError, match=said):
+            stage(SimpleNamespace(to=folder))
+    assert len(done) == 1
 
 
 def test_differences_see_numbers_and_files_but_not_timings(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -9,8 +10,9 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +22,7 @@ from radfoundry.records import Estimate, InputError, Run
 
 FORMAT = 1
 RECORD = "run.json"
+_BEGUN: ContextVar[float | None] = ContextVar("when the work began that is being written", default=None)
 REPORTED_VERSIONS = ("radfoundry", "torch", "numpy", "scipy", "pandas", "scikit-learn", "SimpleITK", "pydicom")
 
 
@@ -118,6 +121,33 @@ class RunWriter:
         return self.run
 
 
+def working(run: Callable[..., Run]) -> Callable[..., Run]:
+    """For the `run` of a stage: a folder that cannot be written is refused before the work, and all of it is timed."""
+
+    @functools.wraps(run)
+    def begun(config: Any, **options: Any) -> Run:
+        if config.to is not None:
+            _check_free(Path(config.to))
+        token = _BEGUN.set(time.time())
+        try:
+            return run(config, **options)
+        finally:
+            _BEGUN.reset(token)
+
+    return begun
+
+
+def _check_free(folder: Path) -> None:
+    if folder.exists():
+        raise InputError(
+            "already exists", where=str(folder), remedy="choose another --to or remove it", finding="exists"
+        )
+    there = next(parent for parent in folder.absolute().parents if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        said = "may not be written in" if there.is_dir() else "is a file, not a folder"
+        raise InputError(said, where=str(there), remedy="choose another --to", finding="not-writable")
+
+
 @contextmanager
 def writing(
     stage: str, config: Mapping[str, Any], *, to: str | Path | None = None, seed: int = 0
@@ -128,14 +158,11 @@ def writing(
     An error or interruption inside the block leaves nothing behind.
     """
     final = free_folder(f"{stage}-{digest([stage, config])[:8]}") if to is None else Path(to)
-    if final.exists():
-        raise InputError(
-            "already exists", where=str(final), remedy="choose another --to or remove it", finding="exists"
-        )
+    _check_free(final)
     folder = final.with_name(f".{final.name}.{os.getpid()}.partial")
     folder.mkdir(parents=True)
     writer = RunWriter(folder=folder, final=final)
-    started = time.time()
+    started = _BEGUN.get() or time.time()
     try:
         yield writer
         record = _record(writer, stage, config, seed)

@@ -11,6 +11,7 @@ import click
 from radfoundry import config as settings
 from radfoundry import registry
 from radfoundry.cli import talk
+from radfoundry.records import InputError
 
 
 class Verb(click.Command):
@@ -47,6 +48,10 @@ def read_words(words: tuple[str, ...], kinds: tuple[str, ...] = ()) -> tuple[str
     if words and kinds and "=" not in words[0] and not Path(words[0]).suffix and not Path(words[0]).exists():
         raise registry.unknown("action", words[0], kinds)
     if words and "=" not in words[0]:
+        if Path(words[0]).is_dir():
+            raise InputError(
+                "is a folder, where a settings file may stand", where=words[0], remedy=f"a cohort is cohort={words[0]}"
+            )
         return words[0], list(words[1:])
     return None, list(words)
 

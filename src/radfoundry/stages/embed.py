@@ -29,6 +29,7 @@ class Config(Settings):
     to: str | None = Field(default=None, description="run folder to write")
 
 
+@runs.working
 def run(config: Config, *, progress: Callable[[str, int, int], None] | None = None) -> Run:
     """Embed every series that fits the encoder and write `embeddings.parquet` with keys and features, and an index."""
     from radfoundry.data import cohort as cohorts

@@ -65,6 +65,7 @@ class Config(Settings):
     to: str | None = Field(default=None, description="run folder to write")
 
 
+@runs.working
 def run(config: Config, *, progress: Progress | None = None) -> Run:
     """Read or measure the curves, forecast each, plan, compare, and write plan.json, curves.csv and a picture."""
     if config.what == "readers":

@@ -54,6 +54,7 @@ class Config(Settings):
     to: str | None = Field(default=None, description="run folder to write")
 
 
+@runs.working
 def run(config: Config, *, progress: Progress | None = None) -> Run:
     """Learn physics from simulation, then scores from few scans; test on patients nobody learned from.
 

@@ -69,6 +69,7 @@ class _Given:
     notes: tuple[str, ...] = ()
 
 
+@runs.working
 def run(config: Config, *, progress: Progress | None = None) -> Run:
     """Register, write the moved image, the displacement, what moved along, numbers and pictures."""
     from radfoundry.tasks import register

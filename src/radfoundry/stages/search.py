@@ -33,6 +33,7 @@ class Config(Settings):
     to: str | None = Field(default=None, description="run folder to write")
 
 
+@runs.working
 def run(config: Config, *, progress: Progress | None = None) -> Run:
     """Embed the scans with the index's encoder and write `neighbours.csv`: image, rank, neighbour, cosine, labels.
 

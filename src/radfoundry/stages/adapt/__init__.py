@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 
+from radfoundry import runs
 from radfoundry.records import Run
 from radfoundry.stages.adapt.settings import RUNGS, Config, Progress
 
@@ -23,6 +24,7 @@ DENSE: dict[str, str] = {
 }
 
 
+@runs.working
 def run(config: Config, *, progress: Progress | None = None) -> Run:
     """Learn inside the training patients, answer out of sample, measure; write a predictor and a report."""
     return importlib.import_module(DENSE.get(config.task.name, PATIENTS)).run(config, progress=progress)

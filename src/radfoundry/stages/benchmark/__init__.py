@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 
+from radfoundry import runs
 from radfoundry.records import InputError, Run
 from radfoundry.stages.benchmark.settings import Config, Progress
 
@@ -12,6 +13,7 @@ __all__ = ["Config", "Progress", "run"]
 NESTED = ("tasks", "choices", "crossed", "repeats", "inner_folds", "draws", "workers", "tune")
 
 
+@runs.working
 def run(config: Config, *, progress: Progress | None = None) -> Run:
     """Compare; metrics `ENCODER/METRIC`, paired `ONE-minus-OTHER/METRIC`; one module per kind of comparison."""
     if config.runs or config.names:

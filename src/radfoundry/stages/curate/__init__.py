@@ -22,6 +22,7 @@ KINDS = tuple(ACTIONS)
 SIMULATED = "simulated"  # as the cohort of a trial: series that are made on the way
 
 
+@runs.working
 def run(config: Config, *, progress: Progress | None = None) -> Run:
     """Run one action on every series of a cohort; writes a table, corrections to confirm, and a page.
 

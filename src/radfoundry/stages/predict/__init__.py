@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 
+from radfoundry import runs
 from radfoundry.records import Run
 from radfoundry.stages.predict.settings import Config, Progress
 
@@ -21,6 +22,7 @@ DENSE: dict[str, str] = {
 }
 
 
+@runs.working
 def run(config: Config, *, progress: Progress | None = None) -> Run:
     """Answer about every case, or refuse a folder that is no predictor and scans that cannot be read."""
     from radfoundry.tasks import predictor
