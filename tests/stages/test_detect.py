@@ -11,7 +11,7 @@ from radfoundry.cli.main import exit_code
 from radfoundry.data.boxes import moved_boxes
 from radfoundry.data.nifti import write_nifti
 from radfoundry.records import Acquisition, Case, Cohort, InputError, Series
-from radfoundry.tasks import detect, detect_measures, detect_predictor, detect_simulated
+from radfoundry.tasks import detect, detect_measures, detect_pages, detect_predictor, detect_simulated
 from radfoundry.tasks.detect_fit import Marked
 from radfoundry.volume import Volume
 
@@ -185,3 +185,17 @@ def test_masks_of_volumes_teach_a_detector_in_3d_on_a_frozen_encoder(tmp_path):
     assert exit_code([*given, "folds=2", "tune.steps=5", "--to", str(tmp_path / "run")]) == 0
     numbers = json.loads((tmp_path / "run" / "run.json").read_text())["metrics"]
     assert numbers["boxes/jafroc"]["n"] == 4
+
+
+def test_a_picture_of_unequal_pixels_is_in_proportion_and_its_box_too():
+    volume = Volume.of(np.zeros((40, 20, 5)), np.diag([1.0, 3.0, 5.0, 1.0]))
+    nothing = Marked(0.5, np.zeros(0), np.zeros((0, 6)))
+    drawn = detect_pages.picture(volume, np.array([[10.0, 5, 2, 20, 15, 3]]), nothing, cut=0.5)
+    assert drawn.shape[0] / drawn.shape[1] == pytest.approx(1.5, rel=0.02)
+    rows, columns = np.nonzero((drawn == detect_pages.TRUE).all(axis=2))
+    assert np.ptp(rows) / np.ptp(columns) == pytest.approx(3.0, rel=0.1)
+
+
+def test_no_share_ends_above_one():
+    found = detect_measures._within(detect_measures.Estimate(0.7, 0.4, 1.03, method="jackknife", n=4))
+    assert (found.low, found.high) == (0.4, 1.0)

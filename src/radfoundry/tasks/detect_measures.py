@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -59,13 +60,18 @@ def measures(
     curve = froc(marks, rates=(0.125, 0.25, 0.5, 1.0, 2.0), draws=DRAWS, rng=seed)
     found = {
         "auroc": _either(examples, lambda: auroc(as_predictions(examples, said))),
-        "jafroc": jafroc(marks, figure=figure_of(examples)),
+        "jafroc": _within(jafroc(marks, figure=figure_of(examples))),
         "froc-mean": curve.mean,
         "sensitivity-at-0.25": curve.at[0.25],
         "sensitivity-at-1": curve.at[1.0],
         "average-precision": detection_precision(marks, draws=DRAWS, rng=seed),
     }
     return found, curve
+
+
+def _within(found: Estimate) -> Estimate:
+    """An interval that left out patients gave, cut to what a share can be."""
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0)) if found.defined else found
 
 
 def figure_of(examples: Sequence[Example]) -> str:

@@ -36,9 +36,12 @@ def picture(volume: Volume, true: np.ndarray, marked: Marked, *, cut: float) -> 
     values = volume.array[0, :, :, level].astype(np.float32)
     low, high = np.percentile(values, [1, 99])
     grey = np.clip((values - low) / max(float(high - low), 1e-9), 0, 1)
-    scale = SIDE / max(values.shape)
-    size = (max(1, round(values.shape[0] * scale)), max(1, round(values.shape[1] * scale)))
-    image = Image.fromarray((grey.T * 255).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    extent = np.array(values.shape) * np.array(volume.spacing_mm[:2])
+    size = np.maximum(1, np.rint(extent * SIDE / extent.max())).astype(int)
+    scale = np.tile([*(size / np.array(values.shape)), 1.0], 2)
+    image = Image.fromarray((grey.T * 255).astype(np.uint8)).resize(
+        (int(size[0]), int(size[1])), Image.Resampling.BILINEAR
+    )
     canvas = np.stack([np.asarray(image)] * 3, axis=-1)
     for found, colour in ((true, TRUE), (boxes, SAID)):
         for box in found:

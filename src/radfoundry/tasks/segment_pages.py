@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry.data.masks_plan import SegmentPlan
-from radfoundry.records import Estimate
+from radfoundry.records import Estimate, counted
 from radfoundry.runs import atomic
 from radfoundry.volume import Volume, closest_axes
 
@@ -84,14 +84,24 @@ def write_overlay(path: Path, picture: np.ndarray) -> None:
         Image.fromarray(picture).save(partial, format="PNG", optimize=True)
 
 
-def pictures(folder: Path, shown: Mapping[str, tuple[Volume, np.ndarray | None, np.ndarray, str]]) -> dict[str, Any]:
+NO_SIZE = "the images state no pixel size: lengths and areas are counted as if a pixel were 1 mm wide"
+
+
+def sides(placed: bool) -> str:
+    """Which side is which on a picture, as far as the image says it."""
+    return "The patient's right is on the left." if placed else "Sides as stored: the images do not say which is which."
+
+
+def pictures(
+    folder: Path, shown: Mapping[str, tuple[Volume, np.ndarray | None, np.ndarray, str]], *, placed: bool = True
+) -> dict[str, Any]:
     """A block of overlays: name -> (image, true classes, drawn classes, caption)."""
     images = []
     for name, (volume, truth, drawn, caption) in shown.items():
         place = f"overlay-{name}.png"
         write_overlay(folder / place, overlay(volume, truth, drawn))
         images.append({"png": place, "caption": caption})
-    note = "Green: the true outline. Magenta: the drawn one. Yellow: both. The patient's right is on the left."
+    note = f"Green: the true outline. Magenta: the drawn one. Yellow: both. {sides(placed)}"
     return {"kind": "thumbnails", "title": "Best, median and worst", "images": images, "note": note, "large": True}
 
 
@@ -104,15 +114,21 @@ def plan_facts(plan: SegmentPlan) -> dict[str, Any]:
         ["patch", " x ".join(map(str, plan.patch)) + (", the whole image" if plan.whole else "")],
         ["grey values", plan.intensity],
         ["levels", ", ".join(map(str, plan.widths)) + " channels"],
-        ["learned from", f"{plan.fingerprint['images']} images of {plan.fingerprint['patients']} patients"],
+        ["learned from", _taught(plan.fingerprint)],
     ]
     return {"kind": "facts", "title": "Plan", "items": items}
+
+
+def _taught(seen: Mapping[str, Any]) -> str:
+    return f"{counted(seen['images'], 'image')} of {counted(seen['patients'], 'patient')}"
 
 
 def summary(name: str, metrics: Mapping[str, Estimate], *, tested: int, control: bool) -> dict[str, Any]:
     """What was found, in three sentences that name the better of the two."""
     gap = metrics.get("segmenter-minus-unet/dice")
-    lines = [f"{name} outlined {tested} images of patients it had not seen with a mean Dice of {metrics['dice']}."]
+    lines = [
+        f"{name} outlined {counted(tested, 'image')} of patients it had not seen with a mean Dice of {metrics['dice']}."
+    ]
     if gap is not None:
         better = "better than" if gap.low > 0 else "worse than" if gap.high < 0 else "not told apart from"
         lines.append(

@@ -214,7 +214,12 @@ def _notes(asked: _Asked) -> list[str]:
     notes += [f"{counted(normal, 'image')} taken as without finding (no box, or an empty mask)"] if normal else []
     tested = asked.parts["test"]
     bare = sum(not example.present for example in tested)
-    if min(bare, len(tested) - bare) < FEWEST_TESTED:
+    if not normal:
+        notes.append(
+            "every image has a finding: how well images without one are recognised cannot be told (an empty mask, the "
+            "label normal or task.unmarked=normal brings some in)"
+        )
+    elif min(bare, len(tested) - bare) < FEWEST_TESTED:
         notes.append(
             f"of the tested images {bare} are without finding and {len(tested) - bare} with one: too few of a kind to "
             "judge by; name a split (radfoundry split), or take fewer folds"

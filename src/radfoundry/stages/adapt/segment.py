@@ -196,10 +196,13 @@ def _numbers(asked: _Asked, tested: _Tested) -> tuple[dict[str, Estimate], dict[
 
 
 def _notes(asked: _Asked) -> list[str]:
+    from radfoundry.tasks import segment_pages
+
     test = asked.parts.test
     left = len({case.key for case in asked.cohort.cases} - {pair.case for pair in (*asked.parts.train, *test)})
     people = counted(len({pair.patient for pair in test}), "patient")
     notes = [f"tested on {counted(len(test), 'image')} of {people} ({asked.parts.how})"]
+    notes += [] if asked.plan.spacing_mm else [segment_pages.NO_SIZE]
     notes += masks.empty_notes(asked.parts.empty, asked.task.empty)
     return notes + ([f"{counted(left, 'exam')} without a usable mask left out"] if left else [])
 
@@ -267,7 +270,7 @@ def _blocks(
     tested_on = replace(asked.cohort, cases=tuple(_only(asked.cohort.cases, {pair.case for pair in asked.parts.test})))
     return [
         segment_pages.summary(called, plain, tested=len(asked.parts.test), control=control),
-        segment_pages.pictures(folder, shown),
+        segment_pages.pictures(folder, shown, placed=asked.plan.spacing_mm is not None),
         pages.people(tested_on),
         pages.numbers("Results", plain, note=asked.task.about),
         *segment_pages.measure_blocks(limits),

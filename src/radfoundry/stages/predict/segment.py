@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import runs
-from radfoundry.records import Case, Cohort, Estimate, InputError, Run, Series
+from radfoundry.records import Case, Cohort, Estimate, InputError, Run, Series, counted
 from radfoundry.stages.predict.patients import _opened, _remarks
 from radfoundry.stages.predict.settings import Config, Progress
 
@@ -29,6 +29,7 @@ class _Said:
     refused: list[tuple[str, str]] = field(default_factory=list)
     written: int = 0
     dicom: int = 0
+    unplaced: int = 0
     notes: list[str] = field(default_factory=list)
 
 
@@ -124,6 +125,7 @@ def _one(
     key = {"case": case.key, "patient": case.patient, "image": series.key, "file": place.name}
     said.rows += [{**key, "structure": label, "by": "drawn", **values} for label, values in measured.items()]
     said.written += 1
+    said.unplaced += "no-geometry" in series.repairs
     if len(said.shown) < MOST_PICTURES:
         said.shown[str(len(said.shown) + 1)] = (volume, None, classes, names[case.key])
     return ""
@@ -171,8 +173,8 @@ def _blocks(model: Any, said: _Said, folder: Path) -> list[dict[str, Any]]:
 
     dicom = f" {said.dicom} were also written as DICOM segmentations." if said.dicom else ""
     lines = [
-        f"{model.about['task']['about']} {said.written} images were outlined; {len(said.refused)} images or files were "
-        f"refused.{dicom}",
+        f"{model.about['task']['about']} Outlined: {counted(said.written, 'image')}; refused: "
+        f"{counted(len(said.refused), 'image or file', 'images or files')}.{dicom}",
         "Masks lie in the folder masks, each on the grid of its image; measures.csv holds what they measure.",
         model.about["intended_use"],
     ]
@@ -185,8 +187,11 @@ def _blocks(model: Any, said: _Said, folder: Path) -> list[dict[str, Any]]:
         "columns": [{"key": key, "label": key.replace("_", " ")} for key in there],
         "rows": [{key: _shown(row.get(key)) for key in there} for row in said.rows[:MOST_SHOWN]],
     }
+    placed = not said.unplaced
+    if said.unplaced:
+        lines.insert(2, f"{counted(said.unplaced, 'image')}: {segment_pages.NO_SIZE}.")
     pictures = segment_pages.pictures(folder, said.shown)
-    pictures |= {"title": "The first images", "note": "Magenta: the drawn outline. The patient's right is on the left."}
+    pictures |= {"title": "The first images", "note": f"Magenta: the drawn outline. {segment_pages.sides(placed)}"}
     known = {
         "kind": "table",
         "title": "How well it outlined patients it had not seen",
