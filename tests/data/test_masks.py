@@ -6,11 +6,12 @@ import numpy as np
 import pydicom
 import pytest
 
-from radfoundry.data import dicom_seg, mask_files, masks, masks_plan, nnunet_layout
+from radfoundry.data import dicom_seg, mask_files, mask_remarks, masks, masks_plan, nnunet_layout
 from radfoundry.data.dicom_identity import Identity
 from radfoundry.data.dicom_write import write_series
 from radfoundry.data.nifti import read_nifti
 from radfoundry.records import Acquisition, Case, Cohort, InputError, Series
+from radfoundry.tasks import segment
 from radfoundry.volume import Volume
 
 SHAPE = (10, 9, 8)
@@ -66,6 +67,39 @@ def test_a_mask_goes_with_every_image_on_its_grid_and_with_no_other():
 def test_a_mask_on_another_grid_is_refused_by_name(mask, said):
     with pytest.raises(InputError, match=said):
         masks.pairs(cohort([image(), mask]))
+
+
+def test_a_mask_whose_image_was_refused_stops_nothing_unless_no_image_is_left():
+    whole, alone = [image(), series("m", drawn(), modality="SEG")], [series("o", drawn(), modality="SEG")]
+    assert [pair.case for pair in masks.pairs(cohort(whole, alone))] == ["c0"]
+    assert mask_remarks.orphaned(cohort(whole, alone))[0].startswith("1 exam with a mask but no image left out")
+    assert mask_remarks.orphaned(cohort(whole)) == []
+    with pytest.raises(InputError, match="no image has a mask: 1 mask in exams that hold no image; give image and"):
+        masks.pairs(cohort(alone))
+
+
+def test_a_value_that_only_tested_masks_have_is_said_before_anything_is_taught():
+    people = [[image(), series("m", drawn(3 if n == 4 else 1), modality="SEG")] for n in range(6)]
+    sides = [segment.Sides(folds=3, seed=seed) for seed in range(6)]
+    refused = []
+    for side in sides:
+        try:
+            segment.parts(cohort(*people), segment.build(), side)
+        except InputError as error:
+            refused.append(str(error))
+    assert refused and all("value 3 is not among the labels" in text for text in refused)
+
+
+def test_remarks_name_copies_several_volumes_and_values_of_few_masks():
+    one, other = (masks.Pair("c", "p", image(), ()), masks.Pair("d", "q", image(), ()))
+    assert mask_remarks.on_both_sides([one], [other]) == []  # pixels that nobody fingerprinted are not alike
+    alike = [replace(pair, image=replace(pair.image, content="same")) for pair in (one, other)]
+    assert "too good" in mask_remarks.on_both_sides(alike[:1], alike[1:])[0]
+    times = replace(one, image=replace(one.image, shape=(4, *SHAPE)))
+    assert mask_remarks.several_volumes([times, other])[0].startswith("1 image of several volumes")
+    counts = {"1": 9, "255": 1}
+    assert "255 (in 1 of 10)" in mask_remarks.rare_values(10, counts, named=False)[0]
+    assert mask_remarks.rare_values(10, counts, named=True) == mask_remarks.rare_values(10, {"1": 2}, named=False) == []
 
 
 def test_what_headers_lose_by_rounding_does_not_part_a_mask_from_its_image():

@@ -15,10 +15,8 @@ from radfoundry.volume import Geometry, Volume
 MODALITY = "SEG"
 MOST_LABELS = 254
 ROUNDING_VOXELS = 0.05
-SET_ASIDE = (
-    "set it aside (radfoundry label COHORT TABLE --on series, columns series and use, false); "
-    "which file it is: radfoundry ingest SOURCE --to COHORT --trace"
-)
+WHICH = "which file it is: radfoundry ingest SOURCE --to COHORT --trace"
+SET_ASIDE = f"set it aside (radfoundry label COHORT TABLE --on series, columns series and use, false); {WHICH}"
 Labels = Mapping[str, tuple[int, ...]]
 
 
@@ -47,14 +45,26 @@ def geometry_of(series: Series, folder: str | None) -> Geometry:
 def pairs(cohort: Cohort, *, wanted: Mapping[str, Sequence[str] | str] | None = None) -> list[Pair]:
     """Every image of a cohort with the masks of the same exam on the same grid, in order of patient and case.
 
-    `wanted` keeps images by header facts, for example `{"sequence": "T2w"}`. Exams without a mask are left out.
-    Refuses a cohort without masks, and a mask whose grid is that of no image of its exam, by name.
+    `wanted` keeps images by header facts, for example `{"sequence": "T2w"}`. Exams without a mask are left out, and
+    so are masks without an image (which may have been refused on reading). Refuses a cohort without a mask on an
+    image, and a mask whose grid is that of no image of its exam, by name.
     """
     found: list[Pair] = []
+    orphans: list[Series] = []
     for case in cohort.cases:
         masks = [series for series in case.series if is_mask(series)]
-        if masks:
+        if masks and len(masks) == len(case.series):
+            orphans += masks
+        elif masks:
             found += _of_case(case, masks, wanted or {}, cohort.path)
+    if not found and orphans:
+        raise InputError(
+            f"no image has a mask: {counted(len(orphans), 'mask')} in exams that hold no image",
+            where=cohort.path or "cohort",
+            remedy="give image and mask the same patient and case in the pattern, or see which images were refused "
+            "(radfoundry ingest SOURCE --to COHORT --explain)",
+            finding="no-masks",
+        )
     if not found:
         raise InputError(
             "no image has a mask",
@@ -69,13 +79,6 @@ def _of_case(
     case: Case, masks: Sequence[Series], wanted: Mapping[str, Sequence[str] | str], folder: str | None
 ) -> list[Pair]:
     images = [series for series in case.series if not is_mask(series)]
-    if not images:
-        raise InputError(
-            "its exam holds no image",
-            where=f"mask {masks[0].key}",
-            remedy="give image and mask the same patient and case in the pattern",
-            finding="geometry",
-        )
     places = {series.key: geometry_of(series, folder) for series in (*images, *masks)}
     for mask in masks:
         if not any(same_grid(places[mask.key], places[image.key]) for image in images):
@@ -132,12 +135,16 @@ def mask_values(series: Series, *, may_be_empty: bool = False) -> np.ndarray:
     if len(array) > 1 and (array == array[:1]).all():
         array = array[:1]
     if len(array) != 1:
-        raise InputError(f"{len(array)} channels", where=where, remedy="give one label map", finding="mask")
+        raise InputError(f"{len(array)} channels", where=where, remedy=f"give one label map; {WHICH}", finding="mask")
     values = array[0]
-    whole = np.rint(values)
-    if not (np.abs(values - whole).max() <= 1e-4 and whole.min() >= 0):
+    exact = values.dtype.kind in "uib"
+    whole = values if exact else np.rint(values)
+    if not ((exact or np.abs(values - whole).max() <= 1e-4) and whole.min() >= 0):
         raise InputError(
-            "its values are not whole numbers from 0", where=where, remedy="give labels, not shares", finding="mask"
+            "its values are not whole numbers from 0",
+            where=where,
+            remedy=f"give labels, not shares; {WHICH}",
+            finding="mask",
         )
     if not may_be_empty and not whole.any():
         raise InputError("the mask is empty", where=where, remedy=SET_ASIDE, finding="empty-mask")
@@ -174,11 +181,17 @@ def empty_notes(count: int, how: str) -> list[str]:
 
 def labels_found(masks: Sequence[Series]) -> Labels:
     """Every value of some masks as a label of its own, named by its number; refuses masks that are all empty."""
-    values = sorted({int(value) for mask in masks for value in np.unique(mask_values(mask, may_be_empty=True))} - {0})
+    seen = {mask.key: {int(v) for v in np.unique(mask_values(mask, may_be_empty=True))} - {0} for mask in masks}
+    values = sorted(set().union(*seen.values()))
     if not values:
         raise InputError("every mask is empty", where="masks", remedy="give masks of structures", finding="empty-mask")
     if len(values) > MOST_LABELS:
-        raise InputError(f"{len(values)} different values", where="masks", remedy="name those meant with task.labels")
+        most = max(seen, key=lambda key: len(seen[key]))
+        raise InputError(
+            f"{len(values)} different values, {len(seen[most])} of them in mask {most}",
+            where="masks",
+            remedy=f"name those meant with task.labels; an image may have been taken for a mask; {WHICH}",
+        )
     return {str(value): (value,) for value in values}
 
 
@@ -213,7 +226,7 @@ def classes_of(series: Series, labels: Labels, *, may_be_empty: bool = False) ->
         raise InputError(
             f"value {missing[0]} is not among the labels of the plan ({', '.join(labels)})",
             where=f"mask {series.key}",
-            remedy="name it in task.labels, or mend the mask",
+            remedy=f"name it in task.labels, or mend the mask; {WHICH}",
             finding="label",
         )
     return classes

@@ -29,7 +29,8 @@ class Fingerprint:
     """What the training images and their masks are like; everything a plan is made from.
 
     `spacing_mm` and `shape` are medians, `largest_shape` the 95th percentile along each axis; `grey` are percentiles,
-    mean and deviation of the grey values inside the structures; `share` how much of an image each label takes.
+    mean and deviation of the grey values inside the structures; `share` how much of an image each label takes,
+    `images_with` in how many images it is.
     """
 
     images: int
@@ -42,6 +43,7 @@ class Fingerprint:
     largest_shape: tuple[float, float, float]
     grey: Mapping[str, float]
     share: Mapping[str, float]
+    images_with: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def _three(values: Sequence[Any], kind: Any) -> tuple[Any, Any, Any]:
 def fingerprint(pairs: Sequence[Pair], labels: Labels, *, rng: np.random.Generator) -> Fingerprint:
     """Look at every training image once: grid, grey values inside the structures, and how large these are."""
     spacings, shapes, greys = [], [], []
-    counts = np.zeros(len(labels) + 1)
+    counts, present = np.zeros(len(labels) + 1), np.zeros(len(labels) + 1, int)
     placed = all("no-geometry" not in pair.image.repairs for pair in pairs)
     flat = all(pair.image.shape[3] == 1 for pair in pairs)
     for pair in pairs:
@@ -116,7 +118,8 @@ def fingerprint(pairs: Sequence[Pair], labels: Labels, *, rng: np.random.Generat
         spacings.append(turned.spacing_mm)
         shapes.append(turned.shape)
         classes = classes_of(pair.masks[0], labels, may_be_empty=True)
-        counts += np.bincount(classes.ravel(), minlength=len(counts))
+        here = np.bincount(classes.ravel(), minlength=len(counts))
+        counts, present = counts + here, present + (here > 0)
         inside = volume.array.mean(axis=0)[classes > 0]
         greys.append(rng.choice(inside, min(len(inside), 2000), replace=False))
     if not flat and any(pair.image.shape[3] == 1 for pair in pairs):
@@ -136,6 +139,7 @@ def fingerprint(pairs: Sequence[Pair], labels: Labels, *, rng: np.random.Generat
         largest_shape=_three(np.percentile(shapes, 95, axis=0), float),
         grey={"low": float(low), "high": float(high), "mean": float(grey.mean()), "deviation": float(grey.std())},
         share={name: float(counts[n] / counts.sum()) for n, name in enumerate(labels, start=1)},
+        images_with={name: int(present[n]) for n, name in enumerate(labels, start=1)},
     )
 
 

@@ -159,6 +159,8 @@ def parts(cohort: Cohort, task: Segment, sides: Sides) -> Parts:
     chosen = [_one_mask(pair, task.several) for pair in train]
     held = [_one_mask(pair, task.several) for pair in test]
     named = masks.labels_named(task.labels) if task.labels else masks.labels_found([m for p in chosen for m in p.masks])
+    for mask in (mask for pair in held for mask in pair.masks):
+        masks.classes_of(mask, named, may_be_empty=True)  # a value that nobody taught is said before the teaching
     return Parts(tuple(chosen), tuple(held), named, how, empty)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import registry, runs
+from radfoundry.data import mask_remarks
 from radfoundry.records import Cohort, Estimate, InputError, Run, counted
 from radfoundry.stages.adapt.settings import Config, Progress
 
@@ -224,6 +225,7 @@ def _notes(asked: _Asked) -> list[str]:
             f"of the tested images {bare} are without finding and {len(tested) - bare} with one: too few of a kind to "
             "judge by; name a split (radfoundry split), or take fewer folds"
         )
+    notes += [] if asked.task.boxes else mask_remarks.orphaned(asked.cohort)
     if asked.left_out:
         said = counted(asked.left_out, "case")
         notes.append(f"{said} without boxes or mask left out (task.unmarked=normal counts them)")

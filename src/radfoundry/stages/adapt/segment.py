@@ -11,7 +11,7 @@ import numpy as np
 
 from radfoundry import registry, runs
 from radfoundry.config import Component
-from radfoundry.data import masks
+from radfoundry.data import mask_remarks, masks
 from radfoundry.records import Case, Cohort, Estimate, InputError, Run, counted
 from radfoundry.stages.adapt.settings import Config, Progress
 
@@ -204,7 +204,13 @@ def _notes(asked: _Asked) -> list[str]:
     notes = [f"tested on {counted(len(test), 'image')} of {people} ({asked.parts.how})"]
     notes += [] if asked.plan.spacing_mm else [segment_pages.NO_SIZE]
     notes += masks.empty_notes(asked.parts.empty, asked.task.empty)
-    return notes + ([f"{counted(left, 'exam')} without a usable mask left out"] if left else [])
+    seen = asked.plan.fingerprint
+    notes += mask_remarks.rare_values(seen["images"], seen["images_with"], named=bool(asked.task.labels))
+    notes += mask_remarks.several_volumes((*asked.parts.train, *test)) + mask_remarks.orphaned(asked.cohort)
+    notes += mask_remarks.on_both_sides(asked.parts.train, test)
+    return notes + (
+        [f"{counted(left, 'exam')} not used, without a mask on an image or with an empty one"] if left else []
+    )
 
 
 def _write_tables(tested: _Tested, folder: Path) -> None:
