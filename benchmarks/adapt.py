@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import platform
 import resource
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from radfoundry import runs
 from radfoundry.data.store import content_hash
 from radfoundry.nets import embedding, vit
 from radfoundry.records import Acquisition, Case, Cohort, Series
@@ -34,6 +36,35 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     start = time.process_time()
     result = work()
     return time.process_time() - start, result
+
+
+def kept_mb(work: Callable[[], Any]) -> float:
+    """MB that some training keeps at most from the way forward for the way back; weights are not counted."""
+    holders: dict[int, int] = {}
+    held, most = 0, 0
+
+    def pack(value: torch.Tensor) -> torch.Tensor:
+        nonlocal held, most
+        weight = isinstance(value, torch.nn.Parameter) or isinstance(value._base, torch.nn.Parameter)
+        place = 0 if weight else value.untyped_storage().data_ptr()
+        holders[place] = holders.get(place, 0) + 1
+        if holders[place] == 1 and not weight:
+            held += value.untyped_storage().nbytes()
+            most = max(most, held)
+        return value
+
+    def unpack(value: torch.Tensor) -> torch.Tensor:
+        nonlocal held
+        weight = isinstance(value, torch.nn.Parameter) or isinstance(value._base, torch.nn.Parameter)
+        place = 0 if weight else value.untyped_storage().data_ptr()
+        holders[place] -= 1
+        if holders[place] == 0 and not weight:
+            held -= value.untyped_storage().nbytes()
+        return value
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        work()
+    return most / 1024**2
 
 
 def probe_seconds() -> dict[str, float]:
@@ -71,13 +102,22 @@ def rung_seconds(images: int) -> dict[str, dict[str, float]]:
     views = Views(table.series, encoder, None)
     rows = examples(table, {case.key: float(rng.normal()) for case in cases}, {}, views=views)
     views.places(rows.row)
-    seconds = {
-        rung: timed(lambda r=rung: train(Tuning(r, steps=STEPS), rows, kind="regression", classes=0))[0]
-        for rung in ("head", "lora", "mona", "partial", "full")
-    }
+    rungs = ("head", "lora", "mona", "partial", "full")
+    train(Tuning("full", steps=1), rows, kind="regression", classes=0)  # once unmeasured: libraries load
+
+    def fit(rung: str, steps: int) -> None:
+        train(Tuning(rung, steps=steps), rows, kind="regression", classes=0)
+
+    taken = {rung: (timed(lambda r=rung: fit(r, STEPS))[0], kept_mb(lambda r=rung: fit(r, 1))) for rung in rungs}
+    seconds, megabytes = taken["full"]
     return {
-        rung: {"seconds": round(value, 2), "of_full": round(value / seconds["full"], 3)}
-        for rung, value in seconds.items()
+        rung: {
+            "seconds": round(one, 2),
+            "of_full": round(one / seconds, 3),
+            "kept_mb": round(more, 1),
+            "kept_of_full": round(more / megabytes, 3),
+        }
+        for rung, (one, more) in taken.items()
     }
 
 
@@ -103,6 +143,9 @@ def main() -> None:
         "rungs": rung_seconds(asked.images),
         "search": search_seconds(asked.index),
         "threads": 1,
+        "machine": platform.machine(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "versions": runs.versions(),
     }
     found["peak_memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     asked.to.write_text(json.dumps(found, indent=1) + "\n")
