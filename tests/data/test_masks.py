@@ -79,7 +79,7 @@ def test_a_mask_whose_image_was_refused_stops_nothing_unless_no_image_is_left():
 
 
 def test_a_value_that_only_tested_masks_have_is_said_before_anything_is_taught():
-    people = [[image(), series("m", drawn(3 if n == 4 else 1), modality="SEG")] for n in range(6)]
+    people = [[image(), series(f"m{n}", drawn(3 if n == 4 else 1), modality="SEG")] for n in range(6)]
     sides = [segment.Sides(folds=3, seed=seed) for seed in range(6)]
     refused = []
     for side in sides:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import registry, runs
-from radfoundry.records import Cohort, InputError, Run
+from radfoundry.records import Cohort, InputError, Run, counted
 from radfoundry.stages.adapt.settings import Config, Progress
 
 PLAIN = "mind"
@@ -26,11 +26,10 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     task = registry.build("tasks", config.task.name, **config.task.options)
     cohort = _cohort(config, task)
     encoder = _encoder(config)
-    found = masks.pairs(cohort, wanted=config.train_on)
+    found, empty = masks.with_empty(masks.pairs(cohort, wanted=config.train_on), "leave-out")
     labels = align.labels_of(found, task)
     chosen = align.partners(found, task.pairs, np.random.default_rng(config.seed))
-    if encoder is not None:
-        _readable(chosen, encoder)
+    _readable(chosen, encoder)
     stranger = config.permute_labels
     rows = align.align(chosen, labels, encoder=encoder, task=task, stranger=stranger, progress=progress)
     metrics = align.measure(rows)
@@ -38,6 +37,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         writer.inputs["cohort"] = cohort.fingerprint
         named = {f"{name}-{config.called}" if config.called else name: value for name, value in metrics.items()}
         writer.metrics.update(named)
+        writer.notes += [f"{counted(len(empty), 'image')} with an empty mask left out"] if empty else []
         with runs.atomic(writer.folder / "overlaps.csv") as partial:
             pd.DataFrame([asdict(row) for row in rows]).to_csv(partial, index=False, float_format="%.6g")
         per_case.write(align.per_exam(rows), writer.folder)
@@ -78,6 +78,12 @@ def _readable(chosen: Any, encoder: Any) -> None:
     from radfoundry.nets import embedding
 
     for fixed, _, _ in chosen:
+        if fixed.image.shape[3] == 1:
+            raise InputError(
+                "is a 2D image", where=f"image {fixed.image.key}", remedy="registration needs volumes", finding="2d"
+            )
+        if encoder is None:
+            continue
         reason = embedding.refusal(fixed.image, encoder.spec)
         if reason:
             raise InputError(reason, where=fixed.image.key, remedy=f"choose another encoder, or encoder={PLAIN}")
