@@ -12,6 +12,7 @@ from ingest_samples import T1, bids, dicom_patients, ingest, mixed_archive, pers
 from radfoundry.data.cohort import open_cohort
 from radfoundry.data.cohort_tables import read_table
 from radfoundry.data.dicom_write import write_series
+from radfoundry.data.nifti import write_nifti
 from radfoundry.data.reading import Repair
 from radfoundry.records import InputError
 from radfoundry.stages.ingest import Config, RepairRules, explain, run, trace
@@ -80,6 +81,17 @@ def test_every_series_can_be_traced_to_its_files_and_nothing_is_written_for_it(m
     slices = {place.split("patient1/")[1][:1] for _, _, place in found.values() if "patient1/" in place}
     assert slices == {"a", "b"}
     assert snapshot(folder / "cohort") == before
+
+
+def test_files_of_one_name_from_two_folders_are_two_images(tmp_path):
+    for site in ("north", "south"):
+        (tmp_path / site / "scans").mkdir(parents=True)
+        write_nifti(volume(len(site) + ord(site[0])), tmp_path / site / "scans" / "t1.nii.gz")
+    for given in ([f"{site}/scans" for site in ("north", "south")], ["north/scans/t1.nii.gz", "south/scans/t1.nii.gz"]):
+        to = tmp_path / f"cohort{len(given[0])}"
+        sources = tuple(str(tmp_path / place) for place in given)
+        run(Config(sources=sources, to=str(to), key_file=str(tmp_path / "key"), workers=1))
+        assert len({series.content for series in open_cohort(to).series}) == 2
 
 
 def test_a_second_run_changes_nothing(mixed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -79,12 +80,16 @@ def remedy_for(finding: str) -> str:
 
 
 def seen(roots: Sequence[str | Path]) -> Iterator[FileSeen]:
-    """Every file below the given files and folders, archives opened, in a fixed order."""
+    """Every file below the given files and folders, archives opened, in a fixed order.
+
+    `relative` begins with the name of what was given; with as many folders above it as tell two of one name apart.
+    """
     resolved = sorted({Path(root).resolve() for root in roots}, key=lambda path: (len(path.parts), str(path)))
+    called = told_apart(resolved)
     for source in walk([str(path) for path in resolved]):
         root = next(path for path in resolved if source.path == str(path) or Path(source.path).is_relative_to(path))
         inside = source.path[len(str(root)) :].lstrip("/")
-        relative = "/".join(part for part in (root.name, inside) if part)
+        relative = "/".join(part for part in (called[root], inside) if part)
         try:
             status = Path(source.path).stat()
         except OSError:
@@ -92,6 +97,22 @@ def seen(roots: Sequence[str | Path]) -> Iterator[FileSeen]:
             continue
         member = f"!{source.member}" if source.member else ""
         yield FileSeen(source, relative + member, status.st_size, status.st_mtime_ns)
+
+
+def told_apart(roots: Sequence[Path]) -> dict[Path, str]:
+    """The last part of each path, or as many parts as it takes to tell it from the others.
+
+    >>> list(told_apart([Path("/a/1/t1.nii"), Path("/a/2/t1.nii"), Path("/a/t2.nii")]).values())
+    ['1/t1.nii', '2/t1.nii', 't2.nii']
+    """
+    called = dict.fromkeys(roots, 1)
+    while True:
+        names = {root: "/".join(root.parts[1:][-count:]) for root, count in called.items()}
+        twice = {name for name, count in Counter(names.values()).items() if count > 1}
+        longer = {root for root, name in names.items() if name in twice and called[root] < len(root.parts)}
+        if not longer:
+            return names
+        called = {root: count + (root in longer) for root, count in called.items()}
 
 
 def file_name(file: FileSeen, rules: Rules) -> str:

@@ -91,7 +91,8 @@ def refusal(series: Series, accepts: Accepts, spec: EncoderSpec) -> str:
     for name, values in accepts.facts.items():
         found = fact_of(series, name)
         if found is None and name not in accepts.silent:
-            return f"its {words(name)} is not known; the model reads {', '.join(values)}"
+            said = f"; if it is one, say {name}={values[0]}" if name == "sequence" else ""
+            return f"its {words(name)} is not known; the model reads {', '.join(values)}{said}"
         if found is not None and str(found).casefold() not in [value.casefold() for value in values]:
             return f"{words(name)} {found} is not {' or '.join(values)}"
     if "no-geometry" in series.repairs and spec.spacing_mm is not None:

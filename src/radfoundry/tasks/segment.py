@@ -147,12 +147,13 @@ def parts(cohort: Cohort, task: Segment, sides: Sides) -> Parts:
     train, test, how = _divided(cohort, taught, tested, sides)
     everybody = len({pair.patient for pair in (*taught, *tested)})
     for side, chosen in (("train", train), ("test", test)):
-        if len({pair.patient for pair in chosen}) < 2:
+        count = len({pair.patient for pair in chosen})
+        if count < 2:
             left = (
-                f" ({counted(empty, 'image')} with an empty mask left out)" if task.empty == EMPTY[0] and empty else ""
+                f" ({counted(empty, 'image')} with an empty mask left out)" if empty and task.empty == EMPTY[0] else ""
             )
             raise InputError(
-                f"{counted(len({pair.patient for pair in chosen}), 'patient')} with masks to {side} on, of {everybody}{left}",
+                f"{counted(count, 'patient')} with masks to {side} on, of {everybody}{left}",
                 where=f"split {sides.split}" if sides.split else f"{sides.folds} folds",
                 remedy="at least two on either side; give more masks or another split",
                 finding="few-patients",
