@@ -2,15 +2,35 @@
 
 import csv
 import fcntl
+import os
 import shutil
 
 import numpy as np
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_processor():
+    """Whoever asks for one process per processor gets one: the test processes side by side use them all already.
+
+    A process of its own costs seconds (it imports everything again). Tests of work in many processes name their number.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "sched_getaffinity", lambda process: {0}, raising=False)
+        yield
+
+
+# The command that the README shows: what it makes is also what many tests share.
+SIMULATE = ["simulate", "--cohort", "brain-multisequence", "--cases", "12", "--seed", "3", "--to", "simulation"]
+SIMULATE.append("cohort.sequences=[T1w, T2w, FLAIR]")
+FEW = 4  # exams of the smaller cohort, for what is measured series by series
+
+
 @pytest.fixture(scope="session")
 def simulated_cohort(tmp_path_factory, worker_id):
     """A folder with `scans/` (simulated DICOM), `cohort/` (labelled), `labels.csv`, `predictions.csv` and `key`.
+
+    Beside them `few/`, a cohort of the first four of the twelve patients without labels.
 
     Test processes side by side share one: the first makes it while the others wait. Read it, never write into it.
     """
@@ -29,15 +49,16 @@ def simulated_cohort(tmp_path_factory, worker_id):
 def _make_cohort(folder):
     from radfoundry.cli.main import exit_code
 
-    simulate = ["simulate", "--cohort", "brain-multisequence", "--cases", "12", "--seed", "3"]
-    simulate.append("cohort.sequences=[T1w, T2w, FLAIR]")
-    assert exit_code([*simulate, "--to", str(folder / "simulation")]) == 0
+    simulate = [str(folder / word) if word == "simulation" else word for word in SIMULATE]
+    assert exit_code(simulate) == 0
     (folder / "simulation" / "dicom").rename(folder / "scans")
     (folder / "simulation" / "labels.csv").rename(folder / "labels.csv")
     # A known key: who is drawn into which fold must not differ from one run of the tests to the next.
     (folder / "key").write_text("5a" * 32 + "\n")
     key = ["--key-file", str(folder / "key")]
     assert exit_code(["ingest", str(folder / "scans"), "--to", str(folder / "cohort"), *key]) == 0
+    few = [str(patient) for patient in sorted((folder / "scans").iterdir())[:FEW]]
+    assert exit_code(["ingest", *few, "--to", str(folder / "few"), *key]) == 0
     assert exit_code(["label", str(folder / "cohort"), str(folder / "labels.csv"), "--on", "patient", *key]) == 0
     rng = np.random.default_rng(0)
     with (folder / "predictions.csv").open("w", newline="") as handle:

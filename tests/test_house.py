@@ -20,31 +20,35 @@ def body_lines(node):
     return node.end_lineno - node.lineno + 1 - text_lines
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
-def test_file_and_function_lengths(path):
-    text = path.read_text()
-    assert text.count("\n") <= 400, f"{path} has outgrown one idea"
-    long = [
-        f"{node.name} ({body_lines(node)})"
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and body_lines(node) > 60
-    ]
-    assert not long
+@pytest.fixture(scope="module")
+def trees():
+    """Every source file by its path from the package, as text and parsed."""
+    texts = {str(path.relative_to(SOURCE)): path.read_text() for path in FILES}
+    return {name: (text, ast.parse(text)) for name, text in texts.items()}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SOURCE)))
-def test_names_and_no_assert_for_input(path):
-    assert path.stem not in FORBIDDEN_NAMES
-    asserts = [node.lineno for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Assert)]
-    assert not asserts, "raise InputError instead"
+def nodes(trees, *kinds):
+    return [(name, node) for name, (_, tree) in trees.items() for node in ast.walk(tree) if isinstance(node, kinds)]
 
 
-def test_own_class_depth_is_at_most_two():
-    parents = {}
-    for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ClassDef):
-                parents[node.name] = [base.id for base in node.bases if isinstance(base, ast.Name)]
+def test_file_and_function_lengths(trees):
+    assert len(trees) > 400
+    assert [name for name, (text, _) in trees.items() if text.count("\n") > 400] == [], "outgrown one idea"
+    functions = nodes(trees, ast.FunctionDef, ast.AsyncFunctionDef)
+    assert [f"{name}: {node.name} ({body_lines(node)})" for name, node in functions if body_lines(node) > 60] == []
+
+
+def test_names_and_no_assert_for_input(trees):
+    assert [name for name in trees if Path(name).stem in FORBIDDEN_NAMES] == []
+    asserts = [f"{name}:{node.lineno}" for name, node in nodes(trees, ast.Assert)]
+    assert asserts == [], "raise InputError instead"
+
+
+def test_own_class_depth_is_at_most_two(trees):
+    parents = {
+        node.name: [base.id for base in node.bases if isinstance(base, ast.Name)]
+        for _, node in nodes(trees, ast.ClassDef)
+    }
 
     def depth(name):
         return 1 + max((depth(base) for base in parents[name] if base in parents), default=0)

@@ -14,9 +14,6 @@ from radfoundry.records import InputError
 from radfoundry.stages import pretrain
 from radfoundry.text.tokens import PAD
 
-transformers = pytest.importorskip("transformers")
-tokenizers = pytest.importorskip("tokenizers")
-
 WORDS = ["[PAD]", "[unused0]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS += ["no", "mass", "##es", "a", "in", "the", "left", "right", "lobe", "tumour", "infarct", ".", ","]
 TEXTS = ["No mass.", "A mass in the left lobe.", "masses, masses, masses"]
@@ -25,6 +22,9 @@ TEXTS = ["No mass.", "A mass in the left lobe.", "masses, masses, masses"]
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A BERT of two small layers in the files that its library writes."""
+    # Imported here, not above: a second, which only the process that runs these tests should pay.
+    transformers = pytest.importorskip("transformers")
+    tokenizers = pytest.importorskip("tokenizers")
     folder = tmp_path_factory.mktemp("bert")
     config = transformers.BertConfig(
         vocab_size=len(WORDS),

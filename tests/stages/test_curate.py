@@ -12,7 +12,7 @@ from radfoundry.data.cohort import open_cohort
 
 @pytest.fixture
 def cohort(simulated_cohort, tmp_path):
-    return shutil.copytree(simulated_cohort / "cohort", tmp_path / "cohort")
+    return shutil.copytree(simulated_cohort / "few", tmp_path / "cohort")
 
 
 def rows(path):

@@ -14,7 +14,7 @@ from radfoundry.stages.curate.types import correction
 
 @pytest.fixture
 def cohort(simulated_cohort, tmp_path):
-    return shutil.copytree(simulated_cohort / "cohort", tmp_path / "cohort")
+    return shutil.copytree(simulated_cohort / "few", tmp_path / "cohort")
 
 
 def rows(path):
