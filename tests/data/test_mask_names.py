@@ -11,6 +11,13 @@ def test_masks_among_images_are_remarked_and_a_pattern_that_fits_nothing_too():
     assert wrong.startswith("masks=['label/*'] fits no file")
 
 
+def test_a_folder_below_the_one_given_and_a_name_run_together_count():
+    (line,) = remarks(["kits/masks/a.nii.gz", "kits/masks/b.nii.gz"], 0, [])
+    assert line.startswith("2 images are called like masks (masks)")
+    (line,) = remarks(["pat1/T1.nii.gz", "pat1/brainmask.nii.gz"], 0, [])
+    assert line.startswith("1 image is called like masks (brainmask)")
+
+
 def test_ordinary_names_say_nothing():
     assert (
         remarks(["cxr/00000211_013.jpg", "segovia/sub-01_T1w.nii.gz", "x/unlabeled.png", "x/gtx.png"], 3, ["*m*"]) == []

@@ -92,6 +92,14 @@ def test_files_of_one_name_from_two_folders_are_two_images(tmp_path):
         sources = tuple(str(tmp_path / place) for place in given)
         run(Config(sources=sources, to=str(to), key_file=str(tmp_path / "key"), workers=1))
         assert len({series.content for series in open_cohort(to).series}) == 2
+    first = run(
+        Config(sources=(str(tmp_path / "north/scans"),), to=str(tmp_path / "one"), key_file=str(tmp_path / "key"))
+    )
+    assert first.notes[0] == "1 series of 1 patient from 1 file"
+    again = run(
+        Config(sources=(str(tmp_path / "south/scans"),), to=str(tmp_path / "one"), key_file=str(tmp_path / "key"))
+    )
+    assert any("1 image file has changed and took the place" in note for note in again.notes)
 
 
 def test_a_second_run_changes_nothing(mixed):

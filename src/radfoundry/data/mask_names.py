@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 CALLED_SO = re.compile(
-    r"(?:^|[/_.\s-])(masks?|labels?|labelmaps?|segs?|segmentations?|gt|groundtruth|ground_truth|rois?|annotations?|contours?)"
+    r"(?:^|[/_.\s-])([a-z]*masks?|labels?|labelmaps?|segs?|segmentations?|gt|groundtruth|ground_truth|rois?|annotations?|contours?)"
     r"(?=[/_.\s\d-]|$)",
     re.IGNORECASE,
 )
@@ -16,22 +16,22 @@ CALLED_SO = re.compile(
 def remarks(images: Iterable[str], masks: int, patterns: Sequence[str]) -> list[str]:
     """What to say about masks after a cohort was read: `images` are the paths of files taken for images.
 
-    Says nothing when every path is called so: then it is the name of the folder.
+    The name of the folder that was given, with which every path begins, does not count.
 
-    >>> remarks(["set/t1.nii.gz", "set/t1_seg.nii.gz"], 0, [])[0][:43]
-    '1 images are called like masks (seg) but re'
+    >>> remarks(["set/t1.nii.gz", "set/t1_seg.nii.gz"], 0, [])[0][:34]
+    '1 image is called like masks (seg)'
     >>> remarks(["labels/a.png", "labels/b.png"], 0, [])
     []
     """
-    paths = list(images)
-    called = Counter(found.group(1).lower() for path in paths if (found := CALLED_SO.search(path)))
+    inside = [path.partition("/")[2] or path for path in images]
+    called = Counter(found.group(1).lower() for path in inside if (found := CALLED_SO.search(path)))
     lines = []
     if patterns and not masks:
         lines.append(f"masks={list(patterns)} fits no file; a pattern fits a whole path or its end, as in labels/*")
-    if called and called.total() < len(paths):
-        listed = ", ".join(sorted(called))
+    if called:
+        said = "1 image is" if called.total() == 1 else f"{called.total()} images are"
         lines.append(
-            f"{called.total()} images are called like masks ({listed}) but read as images; if they are masks, ingest "
+            f"{said} called like masks ({', '.join(sorted(called))}) but read as images; if they are masks, ingest "
             "into a new cohort with masks=[PATTERN]"
         )
     return lines

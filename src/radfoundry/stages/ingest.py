@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from radfoundry.config import Settings
-from radfoundry.data import mask_names
+from radfoundry.data import ingest_remarks
 from radfoundry.data.assembly import WORK, Done, agree_on_settings, assemble, keep_done, locked, read_done
 from radfoundry.data.bids import parse_name
 from radfoundry.data.cohort import RECORD, volume_path
@@ -250,7 +250,9 @@ def _fill(config: Config, rules: Rules, files: list[FileSeen], work: Path, progr
     record = assemble(config.to, results, refused=[*refused, *late], seen=labels, provenance=provenance)
     if progress:
         progress("write tables", 1, 1)
-    return _as_run(config, record, tasks)
+    again = [task for task in reading if task.kind in IMAGES and task.key in done]
+    replaced = sum(set(task.members) != set(done[task.key].members) for task in again)
+    return _as_run(config, record, tasks, replaced)
 
 
 def _pool_for(config: Config, files: int) -> tuple[int, str]:
@@ -370,22 +372,9 @@ def _with_reports(config: Config, made: Run) -> Run:
     return dataclasses.replace(made, outputs=outputs, notes=(*made.notes, note))
 
 
-def _as_run(config: Config, record: Mapping[str, Any], tasks: Mapping[str, Found]) -> Run:
+def _as_run(config: Config, record: Mapping[str, Any], tasks: Mapping[str, Found], replaced: int) -> Run:
     counts = record["provenance"]["counts"]
-    refused = sum(counts["rejected"].values())
-    notes = [
-        f"{counts['series']} series of {counts['patients']} patients from {counts['files']} files; "
-        f"{refused} files were not used (rejected.parquet says why)"
-    ]
-    alone = sum(not person_of(found[0][1]).stated for found in tasks.values())
-    if alone:
-        notes.append(
-            f"{alone} images name no patient: each counts as a patient of its own; set pattern= where several belong "
-            "to one patient, or splits may leak"
-        )
-    loose = [(file.relative, row) for found in tasks.values() for file, row in found if row["kind"] in IMAGES]
-    images = [path for path, row in loose if not person_of(row).mask]
-    notes += mask_names.remarks(images, len(loose) - len(images), config.masks)
+    notes = ingest_remarks.remarks(counts, tasks.values(), masks=config.masks, replaced=replaced)
     return Run(
         path=config.to,
         stage="ingest",
