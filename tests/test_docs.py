@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import SIMULATE
 
+from conftest import SIMULATE
 from radfoundry.cli.main import exit_code
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,13 @@ RECIPE = {
     "source": {"paper": "none", "claim": "a test of the runner"},
     "cohort": {"path": "cohort"},
     "seed": 1,
-    "settings": {"task": "age", "encoders": ["intensity"], "folds": 3, "train_on": {"sequence": "FLAIR"}},
+    "settings": {
+        "task": "age",
+        "encoders": ["intensity"],
+        "head": {"name": "ridge", "strengths": [1.0]},
+        "folds": 3,
+        "train_on": {"sequence": "FLAIR"},
+    },
     "steps": [
         {"adapt": {"encoder": "intensity"}},
         {"benchmark": {"against": [{"name": "intensity", "spacing_mm": 6.0}]}},

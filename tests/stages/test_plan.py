@@ -150,7 +150,7 @@ def test_better_features_need_fewer_labels_and_permuted_labels_none(tmp_path, pl
     assert control.metrics["intensity/reachable"].n == 3
     assert any("first dealing" in note for note in control.notes)
     with pytest.raises(InputError, match="cannot be dealt out"):
-        run(tmp_path, points=str(tmp_path / "points.csv"), permute_labels=True)
+        run(tmp_path, points=str(tmp_path / "points.csv"), permute_labels=True, to=str(tmp_path / "other"))
 
 
 def test_a_reader_trial_around_a_cohorts_own_scores(tmp_path, planted_cohort, monkeypatch):

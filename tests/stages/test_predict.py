@@ -25,6 +25,7 @@ def fitted(tmp_path_factory):
         cohort=str(folder / "cohort"),
         task={"name": "classify", "target": "large"},
         encoder={"name": "intensity"},
+        head={"name": "logistic", "strengths": [0.1]},
         train_on={"sequence": "FLAIR"},
         folds=3,
         to=str(folder / "run"),

@@ -132,7 +132,7 @@ def test_the_choice_does_not_look_at_the_tested_patients(small):
 
 
 def test_header_baseline_leaves_the_target_out_and_finds_a_leak():
-    leaking = ladder_samples.make(40, header=lambda number, size: "north" if size > 4 else "south")
+    leaking = ladder_samples.make(24, header=lambda number, size: "north" if size > 4 else "south")
     cohort, table, _, sizes = leaking
     truth = {case: int(size > 4) for case, size in sizes.items()}
     task = Task("large", "large", "binary")

@@ -42,7 +42,9 @@ def ask(cohort, table, truth, *, head=None, **options):
     task, answers = questions.answers(cohort, questions.classify(target="finding"))
     design = probe.design({}, None, split=None, folds=5, seed=0)
     design = probe.Design(**{**design.__dict__, **options})
-    found = probe.probe(cohort, table, task=task, truth=truth or answers, head=head or heads.logistic(), design=design)
+    found = probe.probe(
+        cohort, table, task=task, truth=truth or answers, head=head or heads.logistic(strengths=[0.1]), design=design
+    )
     return found, task
 
 
