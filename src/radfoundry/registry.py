@@ -115,6 +115,8 @@ COHORTS = {
     "film-phantoms": "radfoundry.simulate.film_phantom:FilmPhantoms",
     "view-phantoms": "radfoundry.simulate.view_phantom:ViewPhantoms",
     "gland-phantoms": "radfoundry.simulate.gland_phantom:GlandPhantoms",
+    "knee-phantoms": "radfoundry.simulate.knee_phantom:KneeFilms",
+    "broad-phantoms": "radfoundry.simulate.knee_phantom:BroadFilms",
 }
 OBJECTIVES = {
     "contrast": "radfoundry.train.objectives.contrast:build",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from radfoundry.config import Settings
 from radfoundry.records import Estimate, InputError
@@ -69,10 +69,11 @@ class Control(Settings):
 
     labels: the answers of a question · reports: everybody learns with somebody else's report · partners: the second
     sequence of a patient is somebody else's · teacher: what the teacher says is about somebody else. `low_below` or
-    `contains` say what is left.
+    `contains` say what is left. With `step` only the step of that number is broken, and not all that can be.
     """
 
     permute: Literal["labels", "reports", "partners", "teacher"]
+    step: int | None = Field(default=None, ge=1)
     expect: Expectation
 
     @property

@@ -33,11 +33,15 @@ class Source(Settings):
 
 
 class CohortChoice(Settings):
-    """The patients: a simulated cohort (name, with its options) of so many cases, or a folder of the user's own."""
+    """The patients: a simulated cohort (name, with its options) of so many cases, or a folder of the user's own.
+
+    split: one to make of a simulated cohort: name and how, for example `{name: period, by: date, test_from: "2023"}`.
+    """
 
     simulate: Component | None = None
     cases: int = Field(default=24, ge=4)
     path: str | None = None
+    split: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("simulate", mode="before")
     @classmethod
@@ -48,13 +52,15 @@ class CohortChoice(Settings):
 class Recipe(Settings):
     """A published system as data: a cohort, steps, claims and their negative controls.
 
-    `settings` holds what several steps share; a step takes from it what it knows. `scales` changes the
-    number of cases, the shared settings, or asks for the user's own cohort.
+    `settings` holds what several steps share; a step takes from it what it knows. `cohorts` are other patients, for
+    the steps that name them as their cohort. `scales` changes the number of cases (of others: `cohorts: {NAME: 80}`),
+    the shared settings, or asks for the user's own cohort.
     """
 
     about: str
     source: Source
     cohort: CohortChoice = Field(default_factory=CohortChoice)
+    cohorts: dict[str, CohortChoice] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
     steps: list[dict[str, dict[str, Any]]] = Field(min_length=1)
     expect: list[Expectation] = Field(min_length=1)
@@ -84,18 +90,26 @@ def scaled(recipe: Recipe, scale: str) -> Recipe:
     if scale not in recipe.scales:
         raise registry.unknown("scale", scale, recipe.scales)
     changes = dict(recipe.scales[scale])
-    if changes.pop("cohort", None) == "user" and recipe.cohort.path is None:
-        raise InputError(f"scale {scale} runs on your own scans", remedy="add cohort.path=COHORT", finding="no-cohort")
+    if changes.pop("cohort", None) == "user":
+        named = {"cohort": recipe.cohort, **{f"cohorts.{name}": other for name, other in recipe.cohorts.items()}}
+        lacking = " ".join(f"{key}.path=COHORT" for key, choice in named.items() if choice.path is None)
+        if lacking:
+            raise InputError(f"scale {scale} runs on your own scans", remedy=f"add {lacking}", finding="no-cohort")
     cohort = recipe.cohort.model_copy(update={"cases": changes.pop("cases", recipe.cohort.cases)})
+    cases = changes.pop("cohorts", {})
+    others = {
+        name: other.model_copy(update={"cases": cases.get(name, other.cases)}) for name, other in recipe.cohorts.items()
+    }
     shared = {**recipe.settings, **changes}
-    return recipe.model_copy(update={"cohort": cohort, "settings": shared})
+    return recipe.model_copy(update={"cohort": cohort, "cohorts": others, "settings": shared})
 
 
 def step_config(verb: str, given: Mapping[str, Any], recipe: Recipe, **fixed: Any) -> Any:
     """The stage's own Config for one step: the shared settings it knows, then the step's, then what the runner sets."""
     stage = registry.resolve("stages", verb)
     known = stage.Config.model_fields
-    if (verb == "pretrain" and given.get("cohort") != HERE) or given.get("cohort") == SIMULATED:
+    where = given.get("cohort")
+    if (verb == "pretrain" and where not in (HERE, *recipe.cohorts)) or where == SIMULATED:
         fixed.pop("cohort", None)  # simulated patients that nobody else sees
     shared = {key: value for key, value in recipe.settings.items() if key in known}
     fixed = {"seed": recipe.seed, **fixed}
@@ -113,6 +127,9 @@ def plan(recipe: Recipe) -> list[str]:
         lines.append("ingest the simulated DICOM and label the patients")
     else:
         lines.append(f"use the cohort in {recipe.cohort.path}")
+    for name, other in recipe.cohorts.items():
+        made = f"simulate {other.cases} patients of {_described(other)}" if other.path is None else f"use {other.path}"
+        lines.append(f"{name}: {made}")
     for index, step in enumerate(recipe.steps):
         for verb, given in step.items():
             asked = with_pretrained(given, recipe, Path("steps"), before=index)
@@ -129,7 +146,8 @@ def needs_cohort(recipe: Recipe) -> bool:
     given = recipe.cohort.simulate is not None or recipe.cohort.path is not None
     steps = [(verb, asked) for step in recipe.steps for verb, asked in step.items()]
     known = [(verb, asked.get("cohort")) for verb, asked in steps]
-    return given or any(where == HERE or (verb != "pretrain" and where != SIMULATED) for verb, where in known)
+    elsewhere = (SIMULATED, *recipe.cohorts)
+    return given or any(where == HERE or (verb != "pretrain" and where not in elsewhere) for verb, where in known)
 
 
 def _described(choice: CohortChoice) -> str:
@@ -155,12 +173,12 @@ def run_scaled(recipe: Recipe, *, name: str, scale: str, to: str | Path, progres
     folder = Path(to)
     asked = {"recipe": name, "scale": scale, "settings": recipe.model_dump(mode="json")}
     _claim(folder, asked)
-    cohort = recipe.cohort.path or (_simulated(recipe, folder, progress) if needs_cohort(recipe) else "")
-    steps = _run_steps(recipe, cohort, folder / "steps", progress=progress)
+    cohorts = _cohorts(recipe, folder, progress)
+    steps = _run_steps(recipe, cohorts, folder / "steps", progress=progress)
     verdicts = [judge(claim, [step.metrics for step in steps]) for claim in recipe.expect]
     for control in recipe.controls:
-        place = folder / f"control-{control.permute}"
-        broken = _run_steps(recipe, cohort, place, progress=progress, broken=control.setting)
+        place = folder / f"control-{control.permute}{'' if control.step is None else f'-{control.step}'}"
+        broken = _run_steps(recipe, cohorts, place, progress=progress, broken=control)
         verdicts.append(judge(control.expect, [step.metrics for step in broken], control=control.permute))
     writer = runs.RunWriter(folder=folder, final=folder)
     for step in steps:
@@ -195,23 +213,39 @@ def _claim(folder: Path, asked: Mapping[str, Any]) -> None:
     runs.write_json(mark, asked)
 
 
-def _simulated(recipe: Recipe, folder: Path, progress: Progress | None) -> str:
+def _cohorts(recipe: Recipe, folder: Path, progress: Progress | None) -> dict[str, str]:
+    """The folders of all cohorts by name, made where they are simulated; `here` is the recipe's own."""
+    made = {HERE: recipe.cohort.path or ""}
+    if needs_cohort(recipe) and recipe.cohort.path is None:
+        made[HERE] = _simulated(recipe.cohort, recipe.seed, folder, progress)
+    for name, other in recipe.cohorts.items():
+        seed = int(hashlib.sha256(f"{name} {recipe.seed}".encode()).hexdigest()[:8], 16)  # other people than the first
+        made[name] = other.path or _simulated(other, seed, folder / "cohorts" / name, progress)
+    return made
+
+
+def _simulated(choice: CohortChoice, seed: int, folder: Path, progress: Progress | None) -> str:
     """A cohort made from simulated DICOM files: the flow really starts at ingest."""
+    from radfoundry.data import cohort as cohorts
     from radfoundry.data import labels
 
     scans, cohort, key = folder / "scans", folder / "cohort", folder / "key"
     # Nobody is behind a simulated name: a key from the seed makes pseudonyms, and so folds, repeatable.
     with runs.atomic(key) as partial:
-        partial.write_text(hashlib.sha256(f"simulated {recipe.seed}".encode()).hexdigest(), encoding="ascii")
+        partial.write_text(hashlib.sha256(f"simulated {seed}".encode()).hexdigest(), encoding="ascii")
     if not scans.exists():
-        chosen = recipe.cohort.model_dump()
-        config = {"cohort": chosen["simulate"], "cases": chosen["cases"], "to": str(scans), "seed": recipe.seed}
+        chosen = choice.model_dump()
+        config = {"cohort": chosen["simulate"], "cases": chosen["cases"], "to": str(scans), "seed": seed}
         _stage("simulate", config, progress)
     if not (cohort / "labels.parquet").exists():
-        asked = {"sources": [str(scans / "dicom")], "to": str(cohort), "key_file": str(key)}
+        asked: dict[str, Any] = {"sources": [str(scans / "dicom")], "to": str(cohort), "key_file": str(key)}
+        asked |= {"keep_year": True} if choice.split.get("by") == "date" else {}
         said = scans / "reports"
         _stage("ingest", {**asked, **({"reports": str(said)} if said.is_dir() else {})}, progress)
         labels.label(cohort, scans / "labels.csv", on="patient", key_file=key)
+    if choice.split and choice.split.get("name", "default") not in cohorts.read_splits(cohort):
+        wanted: dict[str, Any] = {"near_duplicates": False, **choice.split}  # nobody is simulated twice
+        cohorts.split(cohort, **wanted)
     return str(cohort)
 
 
@@ -221,11 +255,16 @@ def _stage(verb: str, values: Mapping[str, Any], progress: Progress | None) -> A
 
 
 def _run_steps(
-    recipe: Recipe, cohort: str, folder: Path, *, progress: Progress | None, broken: str | None = None
+    recipe: Recipe,
+    cohorts: Mapping[str, str],
+    folder: Path,
+    *,
+    progress: Progress | None,
+    broken: Control | None = None,
 ) -> list[Run]:
     """Run every step into its own folder; a finished one is read back.
 
-    `broken` is the setting of a control: it runs the steps that know it, and those that take what such a step made.
+    A control (`broken`) runs the steps that know its setting, and those that take what such a step made.
     """
     done: list[Run] = []
     whole = folder.parent / "steps"
@@ -233,15 +272,22 @@ def _run_steps(
         for verb, given in step.items():
             stage = registry.resolve("stages", verb)
             asked = with_pretrained(given, recipe, folder, whole, before=index)
-            breakable = broken in stage.Config.model_fields and (broken != "shuffle_reports" or given.get("reports"))
+            breakable = broken is not None and _breaks(broken, stage, given, index + 1)
             taken = asked != with_pretrained(given, recipe, whole, before=index)
             if broken and not breakable and not taken:
                 continue
             place = folder / f"{index + 1}-{verb}"
-            fixed = {broken: True} if broken and breakable else {}
-            config = step_config(verb, asked, recipe, cohort=cohort, to=str(place), **fixed)
+            fixed = {broken.setting: True} if broken and breakable else {}
+            where = cohorts.get(str(given.get("cohort")), cohorts[HERE])
+            config = step_config(verb, asked, recipe, cohort=where, to=str(place), **fixed)
             done.append(runs.read(place) if place.exists() else stage.run(config, progress=progress))
     return done
+
+
+def _breaks(control: Control, stage: Any, given: Mapping[str, Any], number: int) -> bool:
+    """Whether a control breaks a step: one that knows its setting, and is the one it names if it names one."""
+    known = control.setting in stage.Config.model_fields and control.step in (None, number)
+    return known and (control.setting != "shuffle_reports" or bool(given.get("reports")))
 
 
 def with_pretrained(

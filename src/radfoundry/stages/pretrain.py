@@ -50,7 +50,12 @@ class Crops(Settings):
     size: int | None = Field(default=None, ge=8, description="voxels a side; the encoder's own if left out")
     spacing_mm: tuple[float, float] | None = Field(default=None, description="range of voxel sizes; the encoder's own")
     views: int = Field(default=2, ge=1, description="sequences of every patient")
-    shift: int = Field(default=0, ge=0, description="voxels that simulated views of a patient may lie apart")
+    shift: int = Field(
+        default=0,
+        ge=0,
+        description="voxels that simulated views of a patient may lie apart; of a "
+        "cohort's pictures: pixels each is moved by at most",
+    )
     protocols: list[str] | None = Field(default=None, description="sequences to draw from; seven common ones")
     lesion_rate: float = Field(default=0.5, ge=0, le=1, description="share of patients with a lesion")
     patients: int | None = Field(default=None, ge=1, description="so many, shown again and again; else without end")
@@ -252,7 +257,9 @@ def crop_plan(config: Config, spec: Any) -> Any:
     from radfoundry.simulate import stream
     from radfoundry.simulate.protocols import PROTOCOLS
 
-    size = config.crops.size or (min(spec.shape) if spec.shape else 48)
+    if spec.dimensions == 2 and config.crops.size is not None:
+        raise InputError("pictures are learned whole", where="crops.size", remedy="leave it out")
+    size = config.crops.size or (min(spec.shape[: spec.dimensions]) if spec.shape else 48)
     spacing = config.crops.spacing_mm or ((spec.spacing_mm[0],) * 2 if spec.spacing_mm else (1.5, 2.5))
     protocols = tuple(config.crops.protocols or stream.DEFAULT_PROTOCOLS)
     unknown = [name for name in protocols if name not in PROTOCOLS]
@@ -326,8 +333,12 @@ def _write_blocks(config: Config, folder: Path, course: Course, checks: Checks) 
     kind = "simulated patients" if config.cohort is None else "samples"
     said = (
         f"The encoder {config.encoder.name} learned {course.at.step} steps ({course.at.seconds / 60:.1f} minutes on "
-        f"{course.place.device}) from {course.at.step * config.batch} {kind}, by {named}. The checks below were made "
-        "on simulated patients; nothing here was measured on real ones."
+        f"{course.place.device}) from {course.at.step * config.batch} {kind}, by {named}. "
+    )
+    said += (
+        "The checks below were made on simulated patients; nothing here was measured on real ones."
+        if checks.history
+        else "What it can do was not asked here."
     )
     paragraphs = [said, *(f"Alarm, {name}: {text}." for name, text in checks.alarms.items())]
     blocks: list[dict[str, Any]] = [{"kind": "text", "title": "Summary", "paragraphs": paragraphs}]

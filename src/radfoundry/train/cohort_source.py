@@ -183,7 +183,7 @@ def shelve(
         settings=np.stack([settings_of(series.acquisition) for series in kept]),
         site=np.array([sites.index(series.site or "") for series in kept]),
         sites=sites,
-        words=_words(cases, tokeniser, report_length),
+        words=words_of(cases, tokeniser, report_length),
     )
 
 
@@ -218,16 +218,22 @@ def reports_tokeniser(cohort: Cohort, *, size: int = 1024) -> Tokeniser:
 
 def shuffled(shelf: Shelf, *, seed: int) -> Shelf:
     """The shelf with every exam's report given to another exam: a negative control. Refuses fewer than two reports."""
-    if shelf.words is None or len(shelf.words) < 2:
+    return replace(shelf, words=dealt(shelf.words, seed=seed))
+
+
+def dealt(words: np.ndarray | None, *, seed: int) -> np.ndarray:
+    """Reports `(N, T)` dealt out so that nobody keeps their own; refuses fewer than two."""
+    if words is None or len(words) < 2:
         raise InputError("there are no reports to shuffle", where="shuffle_reports", remedy="set reports=true")
-    order = np.random.default_rng(seed).permutation(len(shelf.words))
-    # Everybody gets the report of the next in a random order, so that nobody keeps their own.
-    dealt = np.empty_like(shelf.words)
-    dealt[order] = shelf.words[np.roll(order, 1)]
-    return replace(shelf, words=dealt)
+    order = np.random.default_rng(seed).permutation(len(words))
+    # Everybody gets the report of the next in a random order.
+    given = np.empty_like(words)
+    given[order] = words[np.roll(order, 1)]
+    return given
 
 
-def _words(cases: Sequence[Case], tokeniser: Tokeniser | None, length: int) -> np.ndarray | None:
+def words_of(cases: Sequence[Case], tokeniser: Tokeniser | None, length: int) -> np.ndarray | None:
+    """`(N, T)` token numbers of every exam's reports; None without a tokeniser."""
     if tokeniser is None:
         return None
     return np.array([tokeniser.padded("\n".join(case.reports), length) for case in cases])

@@ -10,7 +10,7 @@ from radfoundry.data import cohort as cohorts
 from radfoundry.nets import aligned, sentences, text
 from radfoundry.records import InputError
 from radfoundry.text.tokens import Tokeniser
-from radfoundry.train import cohort_source, reports, sources
+from radfoundry.train import album, cohort_source, reports, sources
 from radfoundry.train.kept import Kept
 from radfoundry.train.processes import Place
 from radfoundry.train.sources import Simulated, Source
@@ -20,7 +20,7 @@ from radfoundry.train.sources import Simulated, Source
 class Data:
     """What a run learns from: the source of its batches, its simulator, its cohort if any, and who reads reports.
 
-    begun: the text side that the run goes on from, if it does.
+    begun: the text side that the run goes on from, if it does · findings: what the batches' findings are called.
     """
 
     source: Source
@@ -28,6 +28,7 @@ class Data:
     shelf: cohort_source.Shelf | None = None
     tokeniser: Tokeniser | None = None
     begun: aligned.TextSide | None = None
+    findings: tuple[str, ...] = reports.FINDINGS
 
 
 def data_of(config: Any, plan: Any, spec: Any, place: Place) -> Data:
@@ -42,6 +43,8 @@ def data_of(config: Any, plan: Any, spec: Any, place: Place) -> Data:
     device = place.device if config.workers == 0 else "cpu"
     simulated = Simulated(plan, share, config.seed, spec.intensity, place, device, shift=config.crops.shift)
     begun, known = text_side(config) or (None, None)
+    if spec.dimensions == 2:
+        return _of_pictures(config, simulated, spec, Data(simulated, simulated, tokeniser=known, begun=begun))
     if config.cohort is not None:
         return _with_cohort(config, simulated, spec, Data(simulated, simulated, tokeniser=known, begun=begun))
     if config.reports:
@@ -57,10 +60,40 @@ def _reading(simulated: Simulated, tokeniser: Tokeniser, config: Any, begun: ali
     return dataclasses.replace(simulated, tokeniser=tokeniser, report_length=length, shuffled=config.shuffle_reports)
 
 
-def _with_cohort(config: Any, simulated: Simulated, spec: Any, known: Data) -> Data:
+def _learned_from(config: Any) -> Any:
+    """The cohort, or the part of it that may teach."""
     cohort = cohorts.open_cohort(str(config.cohort))
-    if config.split is not None:
-        cohort = cohort.part(config.split, "train")
+    return cohort if config.split is None else cohort.part(config.split, "train")
+
+
+def _of_pictures(config: Any, simulated: Simulated, spec: Any, known: Data) -> Data:
+    """Whole pictures of a cohort; nothing is simulated on the way, and no simulated patient can be asked."""
+    album.refuse_unfit([part.name for part in config.objectives])
+    if config.cohort is None or config.simulated:
+        raise InputError(
+            "pictures are not simulated on the way", where="pretrain", remedy="set cohort=FOLDER and simulated=0"
+        )
+    if config.check_steps or config.gains:
+        raise InputError(
+            "live checks and gains ask simulated volumes, which an encoder of pictures does not read",
+            where="pretrain",
+            remedy="set check_steps=0 and gains=0",
+        )
+    cohort = _learned_from(config)
+    tokeniser = None
+    length = config.text.length if known.begun is None else known.begun.sizes.length
+    if config.reports:
+        tokeniser = known.tokeniser or _pieces(config) or cohort_source.reports_tokeniser(cohort)
+    made = album.gathered(cohort, spec, tokeniser=tokeniser, report_length=length)
+    if config.shuffle_reports:
+        made = album.shuffled(made, seed=config.seed)
+    views, shift = simulated.plan.views, config.crops.shift
+    source = album.FromAlbum(made, simulated.size, views, shift, config.seed, simulated.place)
+    return Data(source, simulated, None, tokeniser, known.begun, made.names)
+
+
+def _with_cohort(config: Any, simulated: Simulated, spec: Any, known: Data) -> Data:
+    cohort = _learned_from(config)
     tokeniser = None
     length = config.text.length if known.begun is None else known.begun.sizes.length
     if config.reports:
@@ -94,7 +127,7 @@ def facts_of(data: Data, text_width: int) -> dict[str, int]:
     facts = {"quality": len(sources.QUALITY)}
     if data.tokeniser is not None:
         width = text_width if data.begun is None else data.begun.sizes.text_width
-        facts |= {"vocabulary": data.tokeniser.size, "text_width": width, "findings": len(reports.FINDINGS)}
+        facts |= {"vocabulary": data.tokeniser.size, "text_width": width, "findings": len(data.findings)}
     return facts
 
 

@@ -152,27 +152,28 @@ class Scene:
 
 
 def require_trainable(encoder: Any) -> None:
-    """Refuse what these objectives cannot train: encoders without weights, of pictures, or of several channels."""
+    """Refuse what these objectives cannot train: encoders without weights or of several channels."""
     spec = encoder.spec
-    if not isinstance(encoder, nn.Module) or spec.dimensions != 3 or spec.channels != 1:
+    if not isinstance(encoder, nn.Module) or spec.channels != 1:
         raise InputError(
             f"encoder {spec.name} cannot be pretrained here",
-            remedy="choose a 3D encoder with weights and one channel (radfoundry list encoders)",
+            remedy="choose an encoder with weights and one channel (radfoundry list encoders)",
             finding="encoder",
         )
 
 
 def shapes_of(encoder: Any, crop: int, **facts: int) -> Shapes:
-    """Encode one empty crop to see what comes out; refuses encoders these objectives cannot train."""
+    """Encode one empty crop (or picture of that side) to see what comes out; refuses what cannot be trained."""
     require_trainable(encoder)
     spec = encoder.spec
+    sides = (crop, crop, 1 if spec.dimensions == 2 else crop)
     device = next(encoder.parameters()).device
     with torch.no_grad():
-        features = encoder.encode(torch.zeros(1, 1, crop, crop, crop, device=device))
+        features = encoder.encode(torch.zeros(1, 1, *sides, device=device))
     if features.tokens is None or features.grid is None or len(features.grid) != 3:
         raise InputError(f"encoder {spec.name} gives no features per place", remedy="choose another", finding="encoder")
     (i, j, k) = features.grid
-    return Shapes(features.pooled.shape[1], features.tokens.shape[2], (i, j, k), (crop, crop, crop), **facts)
+    return Shapes(features.pooled.shape[1], features.tokens.shape[2], (i, j, k), sides, **facts)
 
 
 def as_map(tokens: torch.Tensor, grid: tuple[int, int, int]) -> torch.Tensor:

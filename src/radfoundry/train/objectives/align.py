@@ -10,7 +10,6 @@ from torch import nn
 from radfoundry.losses.contrastive import info_nce, region_concepts, sigmoid_pairs
 from radfoundry.nets.aligned import projection
 from radfoundry.records import InputError
-from radfoundry.train.objectives.supervised import each_view
 from radfoundry.train.processes import gather
 from radfoundry.train.scene import Scene, Shapes, Terms
 
@@ -22,9 +21,18 @@ class Align(nn.Module):
 
     needs: tuple[str, ...] = ("words", "study")
 
-    def __init__(self, shapes: Shapes, *, width: int, by: str, same_findings: bool, bias: float = -10.0) -> None:
+    def __init__(
+        self,
+        shapes: Shapes,
+        *,
+        width: int,
+        by: str,
+        same_findings: bool,
+        bias: float = -10.0,
+        together: bool = False,
+    ) -> None:
         super().__init__()
-        self.by, self.same_findings = by, same_findings
+        self.by, self.same_findings, self.together = by, same_findings, together
         if same_findings:
             self.needs = (*self.needs, "findings")
         self.image = projection(shapes.pooled, width)
@@ -34,16 +42,20 @@ class Align(nn.Module):
 
     def forward(self, scene: Scene) -> Terms:
         """The loss, and `found`: the share of images whose own study's report is the nearest in the batch."""
-        images = gather(self.image(scene.clean.pooled))
+        views = 1 if self.together else scene.views
+        seen = scene.clean.pooled
+        if self.together:
+            seen = seen.reshape(len(scene.batch), scene.views, -1).mean(dim=1)
+        images = gather(self.image(seen))
         reports = gather(self.report(scene.reading.pooled))
-        belongs = self.pairs(scene)
+        belongs = self.pairs(scene, views=views)
         scale = self.log_scale.exp().clamp(max=LARGEST_SCALE)
         if self.bias is not None:
             loss = sigmoid_pairs(images, reports, scale=scale, bias=self.bias, positives=belongs)
         else:
             # Every view of a patient meets every report: one square set of pairs for each view.
-            sets = images.reshape(-1, scene.views, images.shape[1]).transpose(0, 1)
-            square = belongs.reshape(-1, scene.views, belongs.shape[1]).transpose(0, 1)
+            sets = images.reshape(-1, views, images.shape[1]).transpose(0, 1)
+            square = belongs.reshape(-1, views, belongs.shape[1]).transpose(0, 1)
             loss = torch.stack(
                 [
                     info_nce(rows, reports, temperature=1 / scale, positives=pairs.float())
@@ -54,13 +66,13 @@ class Align(nn.Module):
         found = belongs.gather(1, nearest[:, None]).float().mean()
         return {"loss": loss, "found": found}
 
-    def pairs(self, scene: Scene) -> torch.Tensor:
-        """`(images, reports)` booleans: of one study, or of one picture of findings."""
+    def pairs(self, scene: Scene, *, views: int) -> torch.Tensor:
+        """`(images, reports)` booleans: of one study, or of one picture of findings; `views` rows of each patient."""
         study = scene.batch.study if scene.batch.study is not None else scene.batch.case
-        belongs = gather(each_view(scene, study))[:, None] == gather(study)[None]
+        belongs = gather(study.repeat_interleave(views))[:, None] == gather(study)[None]
         if self.same_findings and scene.batch.findings is not None:
             said = gather(scene.batch.findings)
-            ours = gather(each_view(scene, scene.batch.findings))
+            ours = gather(scene.batch.findings.repeat_interleave(views, dim=0))
             belongs = belongs | (ours[:, None] == said[None]).all(dim=2)
         return belongs
 
@@ -105,19 +117,27 @@ def span_means(tokens: torch.Tensor, spans: torch.Tensor) -> torch.Tensor:
 
 
 def build(
-    shapes: Shapes, *, width: int = 128, by: str = "softmax", same_findings: bool = True, bias: float = -10.0
+    shapes: Shapes,
+    *,
+    width: int = 128,
+    by: str = "softmax",
+    same_findings: bool = True,
+    bias: float = -10.0,
+    together: bool = False,
 ) -> Align:
     """Image-report alignment with study-level soft targets (Decipher-MR stage 2; sigmoid as SigLIP and ConceptCLIP).
 
     by: `softmax` or `sigmoid`. same_findings: reports that state the same findings count as partners too, so that
     two normal exams are no negatives of each other; turn it off where reports tell more than their findings, for
     example which part of the body is shown. bias: where the sigmoid's bias starts; the published -10 is for thousands
-    of pairs a step, about minus the logarithm of the batch suits small ones.
+    of pairs a step, about minus the logarithm of the batch suits small ones. together: the mean of a patient's views
+    meets the report, and not each view by itself, for findings that only one of them shows.
     """
     if by not in ("softmax", "sigmoid"):
         raise InputError(f"by={by!r}", where="objective align", remedy="softmax or sigmoid")
     need_reports(shapes, "align")
-    return Align(shapes, width=width, by=by, same_findings=same_findings and shapes.findings > 0, bias=float(bias))
+    same = same_findings and shapes.findings > 0
+    return Align(shapes, width=width, by=by, same_findings=same, bias=float(bias), together=together)
 
 
 def build_concepts(shapes: Shapes, *, width: int = 128, as_released: bool = False, bias: float = -10.0) -> Concepts:

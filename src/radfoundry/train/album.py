@@ -1,0 +1,161 @@
+"""Training batches of pictures from a cohort: the films of an exam, whole, moved a little, with the exam's report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from radfoundry.data import prepare
+from radfoundry.nets import embedding
+from radfoundry.records import Case, Cohort, EncoderSpec, InputError, Series
+from radfoundry.text import findings
+from radfoundry.text.tokens import Tokeniser
+from radfoundry.train.batches import Batch
+from radfoundry.train.cohort_source import FIRST_SAMPLE, dealt, words_of
+from radfoundry.train.processes import Place
+from radfoundry.train.sources import shared_cases
+
+# What can be learned from whole pictures without anything that only the simulator knows.
+OBJECTIVES = ("align", "supervised", "similar", "contrast")
+RAREST = 0.03
+
+
+@dataclass(frozen=True, eq=False)
+class Album:
+    """The pictures of a cohort as an encoder reads them, kept in memory with two bytes a pixel.
+
+    pictures `(V, I, J)` · exams: places in it, exam by exam · site `(V,)` · words: a report per exam, or None ·
+    findings `(N, F)` 1 where the report of an exam says that a finding is there, by the rules of `text.findings`, and
+    their names.
+    """
+
+    pictures: np.ndarray
+    exams: tuple[tuple[int, ...], ...]
+    site: np.ndarray
+    words: np.ndarray | None = None
+    findings: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class FromAlbum:
+    """Random exams, each in so many of its pictures, moved by up to `shift` pixels; edges are repeated.
+
+    Of an exam with more pictures than views some are drawn; one with fewer shows its first again, moved anew.
+    """
+
+    album: Album
+    size: int
+    views: int
+    shift: int
+    seed: int
+    place: Place
+
+    def batch(self, step: int) -> Batch:
+        """`size` samples of this process; the same step gives the same batch."""
+        numbers = shared_cases(step, self.size, self.place)
+        images = np.empty((self.size, self.views, *self.album.pictures.shape[1:], 1), np.float32)
+        chosen = np.empty((self.size, self.views), int)
+        exams = np.empty(self.size, int)
+        for row, number in enumerate(numbers):
+            rng = np.random.default_rng(np.random.SeedSequence([self.seed, 3, number]))
+            exams[row] = rng.integers(len(self.album.exams))
+            here = self.album.exams[exams[row]]
+            chosen[row] = np.resize(rng.permutation(here) if len(here) > self.views else here, self.views)
+            for view, picture in enumerate(chosen[row]):
+                away = rng.integers(-self.shift, self.shift + 1, 2)
+                images[row, view, ..., 0] = moved(self.album.pictures[picture], away)
+        return Batch(
+            images=torch.from_numpy(images),
+            case=torch.tensor(numbers) + FIRST_SAMPLE,
+            step=step,
+            site=torch.from_numpy(self.album.site[chosen[:, 0]]),
+            words=None if self.album.words is None else torch.from_numpy(self.album.words[exams]),
+            findings=None if self.album.findings is None else torch.from_numpy(self.album.findings[exams]),
+            study=torch.from_numpy(exams),
+        )
+
+
+def moved(picture: np.ndarray, away: np.ndarray) -> np.ndarray:
+    """A picture `(I, J)` moved by so many pixels along each axis, its edge repeated where nothing is known.
+
+    >>> moved(np.array([[1, 2, 3]]), np.array([0, 1])).tolist()
+    [[1, 1, 2]]
+    """
+    first, second = (
+        np.clip(np.arange(size) - step, 0, size - 1) for size, step in zip(picture.shape, away, strict=True)
+    )
+    return picture[first[:, None], second[None]]
+
+
+def gathered(
+    cohort: Cohort, spec: EncoderSpec, *, tokeniser: Tokeniser | None = None, report_length: int = 128
+) -> Album:
+    """Every picture that an encoder can read, prepared as its spec says; refuses a cohort without any."""
+    plan = prepare.Plan(orientation=spec.orientation, spacing_mm=spec.spacing_mm, intensity=spec.intensity)
+    kept: list[Series] = []
+    exams: list[tuple[int, ...]] = []
+    cases: list[Case] = []
+    for case in cohort.cases:
+        fitting = [series for series in case.series if not embedding.refusal(series, spec)]
+        if fitting:
+            exams.append(tuple(range(len(kept), len(kept) + len(fitting))))
+            kept += fitting
+            cases.append(case)
+    if not kept:
+        raise InputError(
+            f"no series fits encoder {spec.name}",
+            where=str(cohort.path),
+            remedy="choose another encoder",
+            finding="modality",
+        )
+    arrays = [embedding.image_of(series, plan, spec, cohort.path)[0, :, :, 0] for series in kept]
+    if len({array.shape for array in arrays}) > 1:
+        raise InputError(
+            "pictures of different sizes cannot be learned from together",
+            where=f"encoder {spec.name}",
+            remedy="choose an encoder that brings them to one size, for example conv2d-tiny",
+            finding="shape",
+        )
+    sites = sorted({series.site or "" for series in kept})
+    site = np.array([sites.index(series.site or "") for series in kept])
+    words = words_of(cases, tokeniser, report_length)
+    found, names = (None, ()) if tokeniser is None else told([case.reports for case in cases])
+    return Album(np.stack(arrays).astype(np.float16), tuple(exams), site, words, found, names)
+
+
+def told(reports: Sequence[Sequence[str]]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """`(N, F)` 1 where an exam's reports say that a finding is there, and the findings' names.
+
+    What a report does not mention counts as not there. Findings of nearly nobody or nearly everybody are left out.
+    """
+    said = [
+        {
+            name
+            for name, verdict in findings.verdicts(findings.read("\n".join(texts))).items()
+            if verdict.state == "present"
+        }
+        for texts in reports
+    ]
+    names = sorted(set().union(*said))
+    table = np.array([[int(name in one) for name in names] for one in said]).reshape(len(said), len(names))
+    kept = [place for place, share in enumerate(table.mean(axis=0)) if RAREST <= share <= 1 - RAREST]
+    return table[:, kept], tuple(names[place] for place in kept)
+
+
+def shuffled(album: Album, *, seed: int) -> Album:
+    """The album with every exam's report given to another exam: a negative control. Refuses fewer than two reports."""
+    found = None if album.findings is None else dealt(album.findings, seed=seed)
+    return replace(album, words=dealt(album.words, seed=seed), findings=found)
+
+
+def refuse_unfit(names: list[str]) -> None:
+    """Refuse objectives that need a volume, or what only the simulator knows."""
+    for name in names:
+        if name not in OBJECTIVES:
+            raise InputError(
+                f"{name} cannot be learned from pictures", where="objectives", remedy=f"use {', '.join(OBJECTIVES)}"
+            )

@@ -1,0 +1,46 @@
+"""Recipes with several cohorts: who learns from whom, how many there are, and controls that break one step only."""
+
+import pytest
+
+from radfoundry.recipes import runner
+from radfoundry.recipes.expectations import Control
+from radfoundry.records import InputError
+
+FRACTURE = {"metric": "auroc", "low_below": 0.5}
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return runner.scaled(runner.load("knee-three-models"), "tiny")
+
+
+def test_a_step_learns_from_the_cohort_it_names(recipe):
+    general, special = recipe.steps[0]["pretrain"], recipe.steps[1]["pretrain"]
+    assert runner.step_config("pretrain", general, recipe, cohort="x/broad").cohort == "x/broad"
+    assert runner.step_config("pretrain", special, recipe, cohort="x/knees").split == "period"
+    assert runner.needs_cohort(recipe)
+
+
+def test_the_plan_names_every_cohort_and_how_large_it_is(recipe):
+    lines = runner.plan(recipe)
+    assert any(line.startswith("broad: simulate ") and "broad-phantoms" in line for line in lines)
+    small = runner.scaled(runner.load("knee-three-models"), "small")
+    assert small.cohorts["broad"].cases > recipe.cohorts["broad"].cases
+
+
+def test_own_scans_are_asked_for_in_place_of_every_cohort():
+    with pytest.raises(InputError, match="own scans") as caught:
+        runner.scaled(runner.load("knee-three-models"), "full")
+    assert "cohort.path=COHORT cohorts.broad.path=COHORT" in str(caught.value)
+
+
+def test_a_control_may_break_one_step_and_leave_the_others(recipe):
+    from radfoundry import registry
+
+    stage = registry.resolve("stages", "pretrain")
+    given = recipe.steps[0]["pretrain"] | {"reports": True}
+    every = Control.model_validate({"permute": "reports", "expect": FRACTURE})
+    second = Control.model_validate({"permute": "reports", "step": 2, "expect": FRACTURE})
+    assert [runner._breaks(every, stage, given, number) for number in (1, 2)] == [True, True]
+    assert [runner._breaks(second, stage, given, number) for number in (1, 2)] == [False, True]
+    assert not runner._breaks(every, stage, {}, 1)
