@@ -2,6 +2,7 @@
 
 import csv
 import fcntl
+import gc
 import os
 import shutil
 
@@ -74,3 +75,9 @@ def _make_cohort(folder):
 def pytest_collection_modifyitems(items):
     """The longest first, so that no process is left alone with it at the end."""
     items.sort(key=lambda item: not item.nodeid.endswith("[README]"))
+
+
+def pytest_collection_finish():
+    """What was imported stays: it need not be looked through again whenever garbage is collected."""
+    gc.collect()
+    gc.freeze()

@@ -21,34 +21,38 @@ def body_lines(node):
 
 
 @pytest.fixture(scope="module")
-def trees():
-    """Every source file by its path from the package, as text and parsed."""
-    texts = {str(path.relative_to(SOURCE)): path.read_text() for path in FILES}
-    return {name: (text, ast.parse(text)) for name, text in texts.items()}
+def said():
+    """What the rules are about, of every source file in one pass: its lines, long functions, asserts and classes."""
+    lines, long, asserts, parents = {}, [], [], {}
+    for path in FILES:
+        name, text = str(path.relative_to(SOURCE)), path.read_text()
+        lines[name] = text.count("\n")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and body_lines(node) > 60:
+                long.append(f"{name}: {node.name} ({body_lines(node)})")
+            elif isinstance(node, ast.Assert):
+                asserts.append(f"{name}:{node.lineno}")
+            elif isinstance(node, ast.ClassDef):
+                parents[node.name] = [base.id for base in node.bases if isinstance(base, ast.Name)]
+    return lines, long, asserts, parents
 
 
-def nodes(trees, *kinds):
-    return [(name, node) for name, (_, tree) in trees.items() for node in ast.walk(tree) if isinstance(node, kinds)]
+def test_file_and_function_lengths(said):
+    lines, long, _, _ = said
+    assert len(lines) > 400
+    assert [name for name, count in lines.items() if count > 400] == [], "outgrown one idea"
+    assert long == []
 
 
-def test_file_and_function_lengths(trees):
-    assert len(trees) > 400
-    assert [name for name, (text, _) in trees.items() if text.count("\n") > 400] == [], "outgrown one idea"
-    functions = nodes(trees, ast.FunctionDef, ast.AsyncFunctionDef)
-    assert [f"{name}: {node.name} ({body_lines(node)})" for name, node in functions if body_lines(node) > 60] == []
-
-
-def test_names_and_no_assert_for_input(trees):
-    assert [name for name in trees if Path(name).stem in FORBIDDEN_NAMES] == []
-    asserts = [f"{name}:{node.lineno}" for name, node in nodes(trees, ast.Assert)]
+def test_names_and_no_assert_for_input(said):
+    lines, _, asserts, _ = said
+    assert [name for name in lines if Path(name).stem in FORBIDDEN_NAMES] == []
     assert asserts == [], "raise InputError instead"
 
 
-def test_own_class_depth_is_at_most_two(trees):
-    parents = {
-        node.name: [base.id for base in node.bases if isinstance(base, ast.Name)]
-        for _, node in nodes(trees, ast.ClassDef)
-    }
+def test_own_class_depth_is_at_most_two(said):
+    parents = said[3]
+    assert len(parents) > 100
 
     def depth(name):
         return 1 + max((depth(base) for base in parents[name] if base in parents), default=0)
