@@ -73,7 +73,7 @@ def test_near_duplicates_stay_together(seed):
 
 def test_leaks_are_refused_by_name():
     cases = cohort([2, 1])
-    with pytest.raises(InputError, match="1 patients are in more than one part, first p0") as caught:
+    with pytest.raises(InputError, match="1 patient is in more than one part, first p0") as caught:
         check_split(cases, {"c0-0": "train", "c0-1": "test", "c1-0": "train"})
     assert caught.value.finding == "leak"
     with pytest.raises(InputError, match="near-duplicate"):
@@ -91,7 +91,7 @@ def test_sites_go_whole_and_a_patient_of_two_sites_is_refused():
         by_site(cases, test_sites=["w"])
     with pytest.raises(InputError, match="more than one part"):
         by_site([*cases, Case("e", "1", site="y")], test_sites=["y"])
-    with pytest.raises(InputError, match="1 cases have no site"):
+    with pytest.raises(InputError, match="1 case has no site"):
         by_site([*cases, Case("e", "9")], test_sites=["y"])
 
 
@@ -111,7 +111,7 @@ def test_dates_split_in_time_and_drop_early_exams_of_later_patients():
     }
     with pytest.raises(InputError, match="no exam falls into test"):
         by_date(cases, test_from="2030")
-    with pytest.raises(InputError, match="have no date"):
+    with pytest.raises(InputError, match="has no date"):
         by_date([*cases, Case("f", "9")], test_from="2020")
     with pytest.raises(InputError, match="lies after"):
         by_date(cases, test_from="2018", validation_from="2020")

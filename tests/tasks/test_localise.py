@@ -167,7 +167,7 @@ def test_places_come_from_three_labels_and_missing_ones_are_noted():
     middle = tuple(localise.middle_mm(scan(0).geometry))
     items, notes = localise.asked(landmark_cohort(middle, None, middle), localise.build(target="eye"), {})
     assert [item.case for item in items] == ["c0", "c2"]
-    assert notes == ["1 exams without the landmark were left out"]
+    assert notes == ["1 exam without the landmark left out"]
 
 
 @pytest.mark.parametrize(

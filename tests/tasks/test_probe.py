@@ -94,7 +94,7 @@ def test_a_named_split_is_used_and_a_leak_in_it_is_refused():
     assert set(found.predictions.patient) == {f"p{n:03d}" for n in range(20, 40)}
     assert found.training_patients == 20
     leaking = Cohort(cohort.cases, splits={"default": {**parts, "p030-0": "train"}})
-    with pytest.raises(InputError, match="1 patients are in train and in test"):
+    with pytest.raises(InputError, match="1 patient is in train and in test"):
         ask(leaking, table, None, split="default")
 
 

@@ -11,7 +11,7 @@ from radfoundry import config as settings
 from radfoundry import registry
 from radfoundry.cli import talk
 from radfoundry.cli.verbs import Verb
-from radfoundry.records import InputError
+from radfoundry.records import InputError, counted
 
 SHOWN = {"explain": ("file", "reason", "remedy"), "trace": ("series", "patient", "case", "file")}
 
@@ -131,7 +131,7 @@ def split(cohort: Path, by: str, name: str, as_json: bool, **named: Any) -> None
         talk.show_json({"split": name, "cases": counts, "kept_together": together})
         return
     for part, count in counts.items():
-        click.echo(f"{part}: {count} cases")
+        click.echo(f"{part}: {counted(count, 'case')}")
     click.echo(f"kept together because they share an image, accession number or series: {together} groups")
 
 

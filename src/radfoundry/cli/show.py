@@ -23,6 +23,7 @@ def cohort(path: Path, page: Path | None, as_json: bool) -> None:
     """Counts by modality, sequence, vendor and site, missing fields, and a page of thumbnails."""
     from radfoundry.data import cohort as cohorts
     from radfoundry.data import summary
+    from radfoundry.records import counted
     from radfoundry.web import report
 
     opened = cohorts.open_cohort(path)
@@ -31,7 +32,8 @@ def cohort(path: Path, page: Path | None, as_json: bool) -> None:
     written = report.write_page(
         summary.cohort_blocks(opened, pictures),
         title="Cohort",
-        subtitle=f"{len(opened.patients)} patients, {len(opened)} exams, {len(opened.series)} series",
+        subtitle=f"{counted(len(opened.patients), 'patient')}, {counted(len(opened), 'exam')}, "
+        f"{len(opened.series)} series",
         folder=pictures,
         to=page or path / "cohort.html",
     )

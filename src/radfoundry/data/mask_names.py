@@ -13,6 +13,16 @@ CALLED_SO = re.compile(
 )
 
 
+def called_so(images: Iterable[str]) -> Counter[str]:
+    """What among the paths of images is called like a mask: word -> number; the folder that was given does not count.
+
+    >>> called_so(["set/t1.nii.gz", "set/t1_seg.nii.gz"])
+    Counter({'seg': 1})
+    """
+    inside = [path.partition("/")[2] or path for path in images]
+    return Counter(found.group(1).lower() for path in inside if (found := CALLED_SO.search(path)))
+
+
 def remarks(images: Iterable[str], masks: int, patterns: Sequence[str]) -> list[str]:
     """What to say about masks after a cohort was read: `images` are the paths of files taken for images.
 
@@ -23,8 +33,7 @@ def remarks(images: Iterable[str], masks: int, patterns: Sequence[str]) -> list[
     >>> remarks(["labels/a.png", "labels/b.png"], 0, [])
     []
     """
-    inside = [path.partition("/")[2] or path for path in images]
-    called = Counter(found.group(1).lower() for path in inside if (found := CALLED_SO.search(path)))
+    called = called_so(images)
     lines = []
     if patterns and not masks:
         lines.append(f"masks={list(patterns)} fits no file; a pattern fits a whole path or its end, as in labels/*")

@@ -17,7 +17,7 @@ from radfoundry.data.intake import ReadTask, file_label, read_task, rejection
 from radfoundry.data.inventory import FileSeen, instance_of, is_sidecar, person_of, remedy_for, seen, take_inventory
 from radfoundry.data.pseudonyms import KEY_BYTES, Pseudonyms
 from radfoundry.data.reading import Repair
-from radfoundry.records import Cohort, InputError
+from radfoundry.records import Cohort, InputError, counted
 
 Found = list[tuple[FileSeen, dict[str, Any]]]
 
@@ -63,7 +63,7 @@ def read_scans(paths: Sequence[str | Path], *, folder: Path, rules: Rules, repai
     if not places:
         first = f"; first: {reasons[0][0]}: {reasons[0][1]}" if reasons else ""
         raise InputError(
-            f"none of {len(files)} files is a readable image{first}",
+            f"none of {counted(len(files), 'file')} is a readable image{first}",
             where=", ".join(str(path) for path in paths),
             remedy="give DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG files",
             finding="no-image",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from radfoundry.records import Case, InputError
+from radfoundry.records import Case, InputError, counted
 
 DEFAULT_PARTS: Mapping[str, float] = {"train": 0.7, "validation": 0.1, "test": 0.2}
 
@@ -83,7 +83,10 @@ def by_site(
         raise InputError(f"no site named {', '.join(unknown)}", remedy=f"sites here: {', '.join(known) or 'none'}")
     without = [case.key for case in cases if not case.site]
     if without:
-        raise InputError(f"{len(without)} cases have no site", remedy="ingest with site_from, or split by patient")
+        raise InputError(
+            f"{counted(len(without), 'case has', 'cases have')} no site",
+            remedy="ingest with site_from, or split by patient",
+        )
     named = dict.fromkeys(validation_sites, "validation") | dict.fromkeys(test_sites, "test")
     parts = {case.key: named.get(str(case.site), "train") for case in cases}
     check_split(cases, parts)
@@ -102,7 +105,11 @@ def by_date(cases: Sequence[Case], *, test_from: str, validation_from: str | Non
         raise InputError("validation_from lies after test_from", remedy="give the earlier date to validation_from")
     undated = [case.key for case in cases if case.year is None and not case.date]
     if undated:
-        raise InputError(f"{len(undated)} cases have no date", remedy="ingest with keep_year=true", finding="no-date")
+        raise InputError(
+            f"{counted(len(undated), 'case has', 'cases have')} no date",
+            remedy="ingest with keep_year=true",
+            finding="no-date",
+        )
     order = ["train", *(name for _, name in limits)]
     part = {case.key: next((n for limit, n in reversed(limits) if _day(case) >= limit), "train") for case in cases}
     latest: dict[str, int] = {}
@@ -154,13 +161,13 @@ def check_split(
     unknown = set(parts) - {case.key for case in cases}
     if unknown:
         raise InputError(
-            f"the split names {len(unknown)} cases that are not in the cohort", remedy="make the split again"
+            f"the split names {counted(len(unknown), 'case')} not in the cohort", remedy="make the split again"
         )
     owner = {case.key: case.patient for case in cases}
     crossing = _crossing([(owner[key], part) for key, part in parts.items()])
     if crossing:
         raise InputError(
-            f"{len(crossing)} patients are in more than one part, first {crossing[0]}",
+            f"{counted(len(crossing), 'patient is', 'patients are')} in more than one part, first {crossing[0]}",
             remedy="split by patient",
             finding="leak",
         )
@@ -214,7 +221,7 @@ def require_classes(values: Iterable[Any], *, name: str) -> dict[Any, int]:
     if len(counts) == 1:
         only = next(iter(counts))
         raise InputError(
-            f"label {name!r} is {only!r} for all {counts[only]} cases",
+            f"label {name!r} is {only!r} for all {counted(counts[only], 'case')}",
             remedy="nothing can be learnt from one class; add cases of another",
             finding="one-class",
         )

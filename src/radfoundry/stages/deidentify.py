@@ -32,7 +32,7 @@ from radfoundry.data.identity import Rules
 from radfoundry.data.inventory import seen
 from radfoundry.data.pool import each, worker_count
 from radfoundry.data.pseudonyms import Pseudonyms, default_key_file, open_key
-from radfoundry.records import InputError, Run
+from radfoundry.records import InputError, Run, counted
 from radfoundry.runs import RunWriter, atomic, digest, finish, write_json
 
 Progress = Callable[[str, int, int], None]
@@ -331,15 +331,17 @@ def _finish(config: Config, rules: Rules, target: Path, totals: Totals) -> Run:
     files = [target / name for name in ("rejected.csv", "actions.csv", "report.json")]
     rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(totals.reasons.items()) if count) or "none"
     notes = [
-        f"read: {totals.read} files",
-        f"written: {totals.written} files",
+        f"read: {counted(totals.read, 'file')}",
+        f"written: {counted(totals.written, 'file')}",
         f"rejected: {sum(totals.reasons.values())} ({rejected})",
-        f"burned-in text painted over: {totals.masked_regions} regions in {totals.masked_files} files",
+        f"burned-in text painted over: {counted(totals.masked_regions, 'region')} in "
+        f"{counted(totals.masked_files, 'file')}",
         *(
             [f"faces: {', '.join(f'{n} series {what}' for what, n in sorted(totals.faces.items()))}"]
             if config.deface
             else []
         ),
-        f"second pass: {totals.second_pass} findings in {totals.written + totals.second_pass} files",
+        f"second pass: {counted(totals.second_pass, 'finding')} in "
+        f"{counted(totals.written + totals.second_pass, 'file')}",
     ]
     return finish(RunWriter(folder=target, files=files, notes=notes), "deidentify", settings)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from radfoundry import runs
 from radfoundry.config import Component, Settings
-from radfoundry.records import Estimate, Run
+from radfoundry.records import Estimate, Run, counted
 
 if TYPE_CHECKING:
     from radfoundry.nets.embedding import Spread
@@ -56,7 +56,7 @@ def run(config: Config, *, progress: Callable[[str, int, int], None] | None = No
                 "kind": "text",
                 "title": "Summary",
                 "paragraphs": [
-                    f"{len(table.series)} series of {len(cohort.patients)} patients were turned into "
+                    f"{len(table.series)} series of {counted(len(cohort.patients), 'patient')} turned into "
                     f"{table.vectors.shape[1]} features each by the encoder {table.encoder}."
                 ],
             },

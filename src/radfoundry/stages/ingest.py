@@ -37,7 +37,7 @@ from radfoundry.data.inventory import (
 from radfoundry.data.pool import LOCAL, each, worker_count
 from radfoundry.data.pseudonyms import Pseudonyms, default_key_file, open_key
 from radfoundry.data.reading import Repair
-from radfoundry.records import InputError, Run
+from radfoundry.records import InputError, Run, counted
 from radfoundry.runs import digest
 
 Progress = Callable[[str, int, int], None]
@@ -238,7 +238,7 @@ def _fill(config: Config, rules: Rules, files: list[FileSeen], work: Path, progr
         reasons.update(row["reason"] for item in results.values() for row in item.outcome["rejected"])
         listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
         raise InputError(
-            f"none of {len(files)} files is a readable image ({listed})",
+            f"none of {counted(len(files), 'file')} is a readable image ({listed})",
             where=", ".join(config.sources),
             remedy="give a folder with DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG files",
             finding="no-image",
@@ -365,7 +365,7 @@ def _with_reports(config: Config, made: Run) -> Run:
     from radfoundry.data.cohort import open_cohort
 
     found = report_files.add(config.to, str(config.reports), key_file=config.key_file)
-    note = f"{found['given']} reports read, {found['exams']} exams have one"
+    note = f"{counted(found['given'], 'report')} read, {counted(found['exams'], 'exam has', 'exams have')} one"
     note += f"; {found['unplaced']} fit no exam here" if found["unplaced"] else ""
     note += f"; {found['removed']} dates, numbers and names replaced" if config.pseudonymise else ""
     outputs = {"cohort": open_cohort(config.to).fingerprint}

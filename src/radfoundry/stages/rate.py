@@ -13,7 +13,7 @@ from pydantic import Field
 
 from radfoundry import registry, runs
 from radfoundry.config import Settings
-from radfoundry.records import Estimate, InputError, Predictions, Run
+from radfoundry.records import Estimate, InputError, Predictions, Run, counted
 
 if TYPE_CHECKING:
     from radfoundry.nets.rater import Rater
@@ -115,7 +115,9 @@ def _parts(scores: Scored, config: Config) -> tuple[np.ndarray, np.ndarray]:
     patients = np.unique(scores.patient)
     count = round(len(patients) * config.test_share)
     if count < 4 or len(patients) - count < 4:
-        raise InputError(f"{len(patients)} patients with scores are too few to test on some of them", where="rate")
+        raise InputError(
+            f"{counted(len(patients), 'patient')} with scores: too few to test on some of them", where="rate"
+        )
     testing = np.isin(scores.patient, np.random.default_rng(config.seed).permutation(patients)[:count])
     return np.flatnonzero(testing), ~testing
 

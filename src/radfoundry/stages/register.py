@@ -229,7 +229,7 @@ def _landmarks(path: str, image: Volume) -> list[dict[str, Any]]:
     if out.any():
         first = int(np.argmax(out)) + 1
         raise InputError(
-            f"{int(out.sum())} points lie outside the moving image (first: row {first})",
+            f"{counted(int(out.sum()), 'point lies', 'points lie')} outside the moving image (first: row {first})",
             where=path,
             remedy="give RAS mm, not voxels or LPS",
             finding="outside",

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from radfoundry import runs
 from radfoundry.config import Settings
-from radfoundry.records import Cohort, Estimate, InputError, Run
+from radfoundry.records import Cohort, Estimate, InputError, Run, counted
 
 Progress = Callable[[str, int, int], None]
 MOST_SHOWN = 200
@@ -157,7 +157,7 @@ def _blocks(
     from radfoundry.tasks import pages
 
     said = (
-        f"{asked} images were compared with {len(index)} of the index, by the encoder "
+        f"{counted(asked, 'image was', 'images were')} compared with {len(index)} of the index, by the encoder "
         f"{index.about['encoder']['called']}. Images of the same patient, or with the same pixels, were left out."
     )
     shown = [{**row, "cosine": f"{row['cosine']:.3f}", "rank": str(row["rank"])} for row in rows[:MOST_SHOWN]]

@@ -17,7 +17,7 @@ from radfoundry import registry
 from radfoundry.data import masks
 from radfoundry.data.masks import Labels, Pair
 from radfoundry.nets import descriptors, warp
-from radfoundry.records import Estimate, InputError
+from radfoundry.records import Estimate, InputError, counted
 from radfoundry.stats.comparisons import mean_difference
 from radfoundry.stats.segmentation import dice
 from radfoundry.tasks import per_case, register
@@ -93,7 +93,9 @@ def partners(found: Sequence[Pair], count: int, rng: np.random.Generator) -> lis
     names = sorted(first)
     if len(names) < FEWEST:
         raise InputError(
-            f"{len(names)} patients have an image with a mask", remedy=f"at least {FEWEST}", finding="too-few"
+            f"{counted(len(names), 'patient has', 'patients have')} an image with a mask",
+            remedy=f"at least {FEWEST}",
+            finding="too-few",
         )
     order = [names[place] for place in rng.permutation(len(names))]
     ring = [(order[n], order[n - 1], order[n - 2]) for n in range(min(count, len(order)))]
@@ -181,7 +183,9 @@ def measure(rows: Sequence[Aligned]) -> dict[str, Estimate]:
     """Overlap before and after, what registration gains (paired by the fixed patient), and how well it holds."""
     known = [row for row in rows if np.isfinite(row.after)]
     if len(known) < FEWEST:
-        raise InputError(f"{len(known)} pairs have structures to compare", remedy=f"at least {FEWEST}")
+        raise InputError(
+            f"{counted(len(known), 'pair has', 'pairs have')} structures to compare", remedy=f"at least {FEWEST}"
+        )
     after, before = (np.array([getattr(row, name) for row in known]) for name in ("after", "before"))
     nothing = np.zeros(len(known))
     return {

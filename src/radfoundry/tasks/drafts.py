@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import registry
-from radfoundry.records import Cohort, InputError, Task
+from radfoundry.records import Cohort, InputError, Task, counted
 from radfoundry.text.compare import positives, rolled_up, sides_of
 from radfoundry.text.findings import Verdict, read, verdicts
 from radfoundry.text.ontology import load
@@ -173,8 +173,8 @@ def taught(cohort: Cohort, task: DraftTask) -> Taught:
     if missing or not kept:
         what = f"{missing[0]} is stated" if missing else "no finding is stated"
         raise InputError(
-            f"{what} in fewer than {task.fewest} reports, or in all of them",
-            where=f"{len(found)} reports",
+            f"{what} in fewer than {counted(task.fewest, 'report')}, or in all of them",
+            where=counted(len(found), "report"),
             remedy="name other findings, or lower task.fewest",
             finding="too-few",
         )

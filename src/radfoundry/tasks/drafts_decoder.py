@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import runs
-from radfoundry.records import InputError
+from radfoundry.records import InputError, counted
 from radfoundry.tasks.drafts import AT, Draft, Said, refusal
 from radfoundry.text import tokens
 from radfoundry.text.compare import rolled_up
@@ -95,7 +95,7 @@ def fit(features: np.ndarray, texts: Sequence[str], options: Options | None = No
     asked = options or Options()
     if len(texts) != len(features) or len(texts) < 2 or not any(text.strip() for text in texts):
         raise InputError(
-            f"{sum(bool(text.strip()) for text in texts)} reports with a finding for {len(features)} images",
+            f"{counted(sum(bool(text.strip()) for text in texts), 'report')} with a finding for {len(features)} images",
             remedy="a decoder needs at least two reports, and findings in them",
             finding="too-few",
         )

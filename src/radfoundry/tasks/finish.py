@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit, logit, ndtri
 
-from radfoundry.records import InputError, Predictions
+from radfoundry.records import InputError, Predictions, counted
 from radfoundry.stats import operating, recalibration
 from radfoundry.stats.inputs import clusters
 from radfoundry.stats.regression import errors
@@ -80,7 +80,9 @@ def choose(held_out: Predictions | None, kind: str, *, rule: str = "youden", wan
     count = len(np.unique(held_out.patient))
     if kind == "regression":
         radius = _radius(held_out)
-        note = "" if radius is not None else f"{count} patients are too few for a 95 % interval"
+        note = (
+            "" if radius is not None else f"{counted(count, 'patient is', 'patients are')} too few for a 95 % interval"
+        )
         return Finish(kind, radius=radius, patients=count, note=note)
     if kind == "binary":
         return _binary(held_out, rule=rule, wanted=wanted, patients=count)

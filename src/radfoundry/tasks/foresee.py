@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry.data.pseudonyms import parse_date
-from radfoundry.records import Case, Cohort, InputError
+from radfoundry.records import Case, Cohort, InputError, counted
 from radfoundry.tasks import heads, questions
 
 KIND = "foresight"
@@ -97,14 +97,15 @@ def pairs(cohort: Cohort, task: ForeseeTask) -> dict[str, Pair]:
     where = f"label {task.target}"
     if timeless and not found:
         raise InputError(
-            f"the time between the visits of {timeless} patients is not known",
+            f"the time between the visits of {counted(timeless, 'patient')} is not known",
             where=where,
             remedy="ingest scans with dates, or name a label with the days by task.days",
             finding="no-time",
         )
     if len(found) < FEWEST:
         raise InputError(
-            f"{len(found)} patients have two visits with a value; at least {FEWEST} are needed to learn what comes",
+            f"{counted(len(found), 'patient has', 'patients have')} two visits with a value; at least {FEWEST} are "
+            "needed to learn what comes",
             where=where,
             remedy="label both visits (--on case), or give NAME and NAME_2 for each patient",
             finding="too-few",
@@ -209,7 +210,10 @@ def fit(rows: Rows, *, head: heads.Head | None, level: float, folds: int = 5, se
     place = math.ceil((count + 1) * level)
     if place > count or count < folds:
         need = max(folds, math.ceil(level / (1 - level)))
-        raise InputError(f"{count} patients are too few for an interval of {level:.0%}", remedy=f"at least {need}")
+        raise InputError(
+            f"{counted(count, 'patient is', 'patients are')} too few for an interval of {level:.0%}",
+            remedy=f"at least {need}",
+        )
     held = np.zeros(count)
     order = np.random.default_rng(seed).permutation(count)
     for part in np.array_split(order, folds):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry.data import masks
-from radfoundry.records import Case, Cohort, InputError, Series, Task
+from radfoundry.records import Case, Cohort, InputError, Series, Task, counted
 from radfoundry.volume import Geometry, points_to_voxels, points_to_world
 
 KIND = "place"
@@ -111,7 +111,7 @@ def asked(cohort: Cohort, task: Localise, wanted: Mapping[str, Any]) -> tuple[li
     found, notes = _from_labels(cohort, task, wanted) if task.landmark else _from_masks(cohort, task, wanted)
     unplaced = [item for item in found if "no-geometry" in item.series.repairs]
     if unplaced:
-        notes.append(f"{len(unplaced)} images of unknown pixel size were left out")
+        notes.append(f"{counted(len(unplaced), 'image')} of unknown pixel size left out")
         found = [item for item in found if "no-geometry" not in item.series.repairs]
     if not found:
         raise InputError(
@@ -154,8 +154,8 @@ def _from_labels(cohort: Cohort, task: Localise, wanted: Mapping[str, Any]) -> t
             finding="outside",
         )
     missing = len(cohort.cases) - len(places)
-    notes += [f"{missing} exams without the landmark were left out"] if missing else []
-    notes += [f"{len(outside)} scans that do not reach the landmark were left out"] if outside else []
+    notes += [f"{counted(missing, 'exam')} without the landmark left out"] if missing else []
+    notes += [f"{counted(len(outside), 'scan')} left out whose landmark lies outside"] if outside else []
     return found, notes
 
 
@@ -197,8 +197,8 @@ def _from_masks(cohort: Cohort, task: Localise, wanted: Mapping[str, Any]) -> tu
             finding="label",
         )
     left = len(cohort.cases) - len({item.case for item in found})
-    notes = [f"{left} exams without a mask were left out"] if left - without > 0 else []
-    return found, notes + ([f"{without} images whose mask lacks the structure were left out"] if without else [])
+    notes = [f"{counted(left, 'exam')} without a mask left out"] if left - without > 0 else []
+    return found, notes + ([f"{counted(without, 'image')} whose mask lacks the structure left out"] if without else [])
 
 
 def box_points(mask: Series, structure: Sequence[int]) -> np.ndarray | None:
@@ -252,7 +252,7 @@ def folds(patients: Sequence[str], count: int, *, seed: int) -> dict[str, int]:
     names = sorted(set(patients))
     if len(names) < max(count, 4):
         raise InputError(
-            f"{len(names)} patients with a known place, {count} folds",
+            f"{counted(len(names), 'patient')} with a known place, {count} folds",
             where="folds",
             remedy="give at least 4 patients and no more folds than patients",
             finding="few-patients",

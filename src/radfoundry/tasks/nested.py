@@ -14,7 +14,7 @@ import numpy as np
 
 from radfoundry import runs
 from radfoundry.data import pool
-from radfoundry.records import InputError, Predictions
+from radfoundry.records import InputError, Predictions, counted
 from radfoundry.tasks import heads, nested_figures
 from radfoundry.tasks.examples import Examples, by_case
 from radfoundry.tasks.nested_pipeline import RUNGS, Data, Pipeline, learn
@@ -202,7 +202,8 @@ def fold_numbers(rows: Examples, *, kind: str, folds: int, seed: int) -> np.ndar
         count = min(count, int(np.unique(strata, return_counts=True)[1].min()))
     if count < 2:
         raise InputError(
-            f"{len(patients)} patients cannot be cut into folds that each hold every class: the rarest has {count}",
+            f"{counted(len(patients), 'patient')} cannot be cut into folds that each hold every class: the rarest "
+            f"has {count}",
             remedy="add patients of the rare class, or empty its cells to leave it out",
             finding="too-few",
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from radfoundry.records import Estimate, InputError, Predictions
+from radfoundry.records import Estimate, InputError, Predictions, counted
 from radfoundry.stats import auc, bootstrap
 from radfoundry.stats.bootstrap import Weighted, draw_weights, widened_level
 from radfoundry.tasks import nested_figures
@@ -37,7 +37,11 @@ def outside_part(asked: Rows, pipeline: Pipeline, outside: np.ndarray, *, design
     rows = asked.rows
     shared = np.intersect1d(rows.patient[outside], rows.patient[~outside])
     if len(shared):
-        raise InputError(f"{len(shared)} patients are inside and outside", remedy="leave them out", finding="leak")
+        raise InputError(
+            f"{counted(len(shared), 'patient is', 'patients are')} inside and outside",
+            remedy="leave them out",
+            finding="leak",
+        )
     here, there = np.flatnonzero(~outside), np.flatnonzero(outside)
     if min(len(here), len(there)) == 0:
         raise InputError("nobody is left on one side", where=f"task {asked.task}", finding="empty-part")

@@ -15,7 +15,7 @@ from radfoundry import runs
 from radfoundry.config import Component
 from radfoundry.data.masks import is_mask
 from radfoundry.nets import checkpoint, embedding
-from radfoundry.records import Cohort, EncoderSpec, Estimate, InputError, Predictions, Task
+from radfoundry.records import Cohort, EncoderSpec, Estimate, InputError, Predictions, Task, counted
 from radfoundry.tasks import accepts as limits
 from radfoundry.tasks import finish as finishing
 from radfoundry.tasks import fitted_files, priors, visits
@@ -271,7 +271,7 @@ def card(record: Mapping[str, Any]) -> str:
         f"**Intended use.** {record['intended_use']}",
         "",
         *([f"**Not for use: {record['control']}.**", ""] if record.get("control") else []),
-        f"**Fitted on** {trained['cases']} exams of {trained['patients']} patients "
+        f"**Fitted on** {counted(trained['cases'], 'exam')} of {counted(trained['patients'], 'patient')} "
         f"(cohort {trained['cohort']}), {trained['how']}.",
         "",
         "| measure on patients it had not seen | value (95 % interval) | n |",

@@ -12,7 +12,7 @@ import numpy as np
 from radfoundry import registry, runs
 from radfoundry.config import Component
 from radfoundry.nets.embedding import Embeddings
-from radfoundry.records import Cohort, InputError, Predictions, Task
+from radfoundry.records import Cohort, InputError, Predictions, Task, counted
 from radfoundry.stats import operating
 from radfoundry.tasks import finish, heads
 from radfoundry.tasks.examples import Examples, Learner, by_case, examples
@@ -193,9 +193,9 @@ def remarks(
     if design.split is None and design.held_out == PATIENTS and folds < design.folds:
         notes.append(f"{folds} folds, not {design.folds}: the rarest answer has too few patients for more")
     if len(predictions) < len(truth) and design.split is None:
-        notes.append(f"{len(truth) - len(predictions)} of {len(truth)} cases with an answer were not tested")
+        notes.append(f"not tested: {len(truth) - len(predictions)} of {counted(len(truth), 'case')} with an answer")
     if len(cohort) > len(truth):
-        notes.append(f"{len(cohort) - len(truth)} of {len(cohort)} cases have no answer and were left out")
+        notes.append(f"left out for want of an answer: {len(cohort) - len(truth)} of {counted(len(cohort), 'case')}")
     return tuple(notes)
 
 
@@ -233,7 +233,7 @@ def _split_pair(cohort: Cohort, learn: Examples, asked: Examples, split: str) ->
     shared = set(teaching.patient) & set(testing.patient)
     if shared:
         raise InputError(
-            f"{len(shared)} patients are in train and in test",
+            f"{counted(len(shared), 'patient is', 'patients are')} in train and in test",
             where=f"split {split}",
             remedy="split by patient",
             finding="leak",
@@ -277,7 +277,8 @@ def _fold_pairs(learn: Examples, asked: Examples, *, kind: str, design: Design) 
         folds = min(folds, int(np.unique(strata, return_counts=True)[1].min()))
     if folds < 2:
         raise InputError(
-            f"{len(patients)} patients cannot be cut into folds that each hold every class: the rarest has {folds}",
+            f"{counted(len(patients), 'patient')} cannot be cut into folds that each hold every class: the rarest "
+            f"has {folds}",
             remedy="add patients of the rare class, empty its cells to leave it out, or name a split",
             finding="too-few",
         )

@@ -11,7 +11,7 @@ import numpy as np
 
 from radfoundry import registry
 from radfoundry.config import Component
-from radfoundry.records import Case, Cohort, InputError, Task
+from radfoundry.records import Case, Cohort, InputError, Task, counted
 from radfoundry.tasks import rating, visits
 from radfoundry.tasks.visits import CHANGE, VISITS
 
@@ -173,7 +173,7 @@ def _known(cohort: Cohort, target: str) -> dict[str, Any]:
     if len({str(value) for value in known.values()}) == 1:
         only = next(iter(known.values()))
         raise InputError(
-            f"all {len(known)} cases have the same value {only!r}",
+            f"all {counted(len(known), 'case has', 'cases have')} the same value {only!r}",
             where=where,
             remedy="a question needs cases of both answers; check the label table",
             finding="one-class",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from radfoundry.records import Estimate, InputError, Predictions, Task
+from radfoundry.records import Estimate, InputError, Predictions, Task, counted
 from radfoundry.stats import bootstrap, retrieval
 from radfoundry.stats.bootstrap import Weighted
 from radfoundry.tasks.in_words import KIND, Asked
@@ -43,7 +43,9 @@ def measure(asked: Asked, *, seed: int = 0) -> Found:
     Refuses fewer than 20 studies.
     """
     if len(asked) < LEAST:
-        raise InputError(f"{len(asked)} studies are too few to search among", remedy=f"at least {LEAST}")
+        raise InputError(
+            f"{counted(len(asked), 'study is', 'studies are')} too few to search among", remedy=f"at least {LEAST}"
+        )
     likeness = (asked.seen @ asked.model.said(asked.texts).T).numpy()
     rows = {f"recall@{nearest}": retrieval.hits(likeness, nearest=nearest) for nearest in NEAREST}
     rows["report-to-study-recall@10"] = retrieval.hits(likeness.T, nearest=10)

@@ -17,7 +17,7 @@ from radfoundry import registry, runs
 from radfoundry.config import Component
 from radfoundry.nets import embedding
 from radfoundry.nets.embedding import Embeddings
-from radfoundry.records import Cohort, InputError
+from radfoundry.records import Cohort, InputError, counted
 from radfoundry.tasks import similar
 
 FOLDER, RECORD = "index", "index.json"
@@ -58,7 +58,9 @@ class Index:
 def build(cohort: Cohort, table: Embeddings, component: Component) -> Index:
     """The index of a cohort's features, with its labels beside; refused for fewer than two images."""
     if len(table.series) < 2:
-        raise InputError(f"{len(table.series)} images", where="index", remedy="index at least two", finding="too-few")
+        raise InputError(
+            counted(len(table.series), "image"), where="index", remedy="index at least two", finding="too-few"
+        )
     features = table.vectors.astype(np.float32)
     centre, spread = features.mean(axis=0), features.std(axis=0)
     spread = np.where(spread > 1e-9, spread, 1.0).astype(np.float32)

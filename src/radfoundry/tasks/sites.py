@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from radfoundry.records import Estimate, InputError, Predictions
+from radfoundry.records import Estimate, InputError, Predictions, counted
 from radfoundry.stats import auc, bootstrap, multiclass, weighted
 from radfoundry.tasks import heads
 
@@ -74,7 +74,7 @@ def _folds(patient: np.ndarray, folds: int, seed: int) -> np.ndarray:
     names = np.unique(patient)
     if len(names) < 2 * folds:
         raise InputError(
-            f"{len(names)} patients are too few for {folds} folds",
+            f"{counted(len(names), 'patient is', 'patients are')} too few for {folds} folds",
             remedy="add patients or use fewer folds",
             finding="too-few",
         )

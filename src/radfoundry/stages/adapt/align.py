@@ -42,7 +42,8 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             pd.DataFrame([asdict(row) for row in rows]).to_csv(partial, index=False, float_format="%.6g")
         per_case.write(align.per_exam(rows), writer.folder)
         lines = [
-            f"{len(rows)} patients were each brought onto another one ({task.options.model}, compared by "
+            f"{counted(len(rows), 'patient was', 'patients were each')} brought onto another one "
+            f"({task.options.model}, compared by "
             f"{config.encoder.name}); {', '.join(labels)} overlapped by {metrics['overlap']} (mean Dice), before by "
             f"{metrics['overlap-before']}.",
             "Every patient is the fixed image once and moves once, so pairs are not quite independent of one another.",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import registry, runs
-from radfoundry.records import Estimate, InputError, Run
+from radfoundry.records import Estimate, InputError, Run, counted
 from radfoundry.stages.adapt.settings import Config, Progress
 
 TUNED = ("steps", "batch", "rate")
@@ -216,7 +216,8 @@ def _blocks(
     from radfoundry.volume import Volume
 
     lines = [
-        f"Networks learned from {len(made.train)} images with {len(made.train[0].labels)} masks each and outlined "
+        f"Networks learned from {counted(len(made.train), 'image')} with {len(made.train[0].labels)} masks each and "
+        "outlined "
         f"{len(made.test)} others. Mean Dice by doubt: {metrics[f'{OURS}/dice']}.",
         *(
             f"Minus learning by {name}: {metrics[f'{OURS}-minus-{name}/dice'].text(3)}."

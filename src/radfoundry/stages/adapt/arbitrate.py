@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import registry, runs
-from radfoundry.records import Cohort, Estimate, InputError, Run
+from radfoundry.records import Cohort, Estimate, InputError, Run, counted
 from radfoundry.stages.adapt.settings import Config, Progress
 
 
@@ -49,7 +49,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         writer.inputs.update(cohort=asked.cohort.fingerprint, encoder=asked.table.fingerprint)
         writer.metrics.update(metrics)
         writer.notes += [f"{item.name}: {item.how}" for item in asked.specialists]
-        writer.notes.append(f"specialists disagree about {len(rows)} of {len(asked.found.case)} cases")
+        writer.notes.append(f"specialists disagree about {len(rows)} of {counted(len(asked.found.case), 'case')}")
         probe.write_predictions(_predictions(asked), writer.folder / "predictions.parquet")
         _write_conflicts(rows, writer.folder)
         if all(item.folder for item in asked.specialists):
@@ -159,7 +159,7 @@ def _blocks(asked: _Asked, metrics: Mapping[str, Estimate], rows: list[dict[str,
         f"{asked.question.about} An arbiter ({asked.task.arbiter}) hears {len(asked.specialists)} specialists, a head "
         f"on {asked.table.encoder} and the share of yes among similar cases. AUROC {metrics['auroc-arbiter']}; the "
         f"mean of the votes {metrics['auroc-mean-vote']}; difference {gain}.",
-        f"The specialists disagree about {len(rows)} of {len(found.case)} cases.",
+        f"The specialists disagree about {len(rows)} of {counted(len(found.case), 'case')}.",
     ]
     if "lost-under-opposite" in metrics:
         paragraphs.append(

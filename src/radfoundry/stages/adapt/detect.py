@@ -291,19 +291,20 @@ def _blocks(asked: _Asked, tested: _Tested, folder: Path) -> list[dict[str, Any]
 def _summary(asked: _Asked, tested: _Tested, part: str) -> dict[str, Any]:
     end = "".join(f"-{word}" for word in (part if part != "test" else "", asked.config.called) if word)
     own = {name: tested.tables[f"{BOXES}/{name}{end}"] for name in ("sensitivity-at-1", "jafroc", "auroc")}
-    people = "patients of another hospital" if part == "external" else "patients it had not seen"
+    people = "of another hospital" if part == "external" else "it had not seen"
     count = len({one.patient for one in asked.parts[part]})
     how = "taught from scratch" if asked.encoder is None else f"on {asked.spec.name}"
     lines = [
-        f"A detector {how} marked the images of {count} {people}. "
+        f"A detector {how} marked the images of {counted(count, 'patient')} {people}. "
         f"With one false mark an image it found {own['sensitivity-at-1']} of the lesions; JAFROC {own['jafroc']}, "
         f"AUROC {own['auroc']}.",
     ]
     if asked.task.compare:
-        gaps = [tested.tables[f"{BOXES}-minus-{LABELS}/{name}{end}"] for name in ("auroc", "jafroc")]
+        named = {"the AUROC": "auroc", "JAFROC": "jafroc"}
+        gaps = {shown: tested.tables[f"{BOXES}-minus-{LABELS}/{name}{end}"] for shown, name in named.items()}
+        said = " and ".join(f"{shown} by {gap.text(3)}" for shown, gap in gaps.items() if gap.defined)
         lines.append(
-            f"The same network taught by image labels alone: boxes change the AUROC by {gaps[0].text(3)} and JAFROC by "
-            f"{gaps[1].text(3)}."
+            f"The same network taught by image labels alone: boxes change {said or 'nothing that is defined'}."
         )
     if asked.config.permute_labels:
         lines.append("The boxes were dealt out to other patients on purpose: this is a negative control.")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import registry, runs
-from radfoundry.records import Cohort, Estimate, InputError, Run
+from radfoundry.records import Cohort, Estimate, InputError, Run, counted
 from radfoundry.stages.adapt.settings import Config, Progress
 
 TEMPLATE, FORCED, RETRIEVAL, OTHERS = "template", "template-without-floor", "retrieval", "drafts-of-others"
@@ -235,7 +235,8 @@ def _blocks(
         return metrics[f"{name}{word}"]
 
     paragraphs = [
-        f"Drafts of {len(rows)} exams from findings that were learned on the reports of other patients, read by rules. "
+        f"Drafts of {counted(len(rows), 'exam')} from findings that were learned on the reports of other patients, "
+        "read by rules. "
         f"Findings: {', '.join(asked.taught.findings)}.",
         f"F1 over findings: template without a floor {of(f'f1-{FORCED}')}, nearest report {of(f'f1-{RETRIEVAL}')}, the "
         f"usual report {of(f'f1-{USUAL}')}, drafts of other patients {of(f'f1-{OTHERS}')}; template with the floor of "

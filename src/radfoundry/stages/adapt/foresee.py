@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import registry, runs
-from radfoundry.records import Cohort, Estimate, InputError, Run, Task
+from radfoundry.records import Cohort, Estimate, InputError, Run, Task, counted
 from radfoundry.stages.adapt.settings import Config, Progress
 
 MOST_SHOWN = 40
@@ -101,7 +101,8 @@ def _blocks(
     cohort, _, table, task, _ = parts
     asked: Cohort = cohort
     paragraphs = [
-        f"{task.target} at the next visit was foreseen from the first visit alone for {len(rows)} patients who did not "
+        f"{task.target} at the next visit was foreseen from the first visit alone for "
+        f"{counted(len(rows), 'patient')} who did not "
         f"teach ({table.encoder}). Mean error {metrics['mae']}; saying that nothing changes "
         f"{metrics['mae-no-change']}, saying the mean change {metrics['mae-mean-change']}.",
         f"The interval of {task.level:.0%} held the later value in {metrics['interval-coverage']} of patients.",

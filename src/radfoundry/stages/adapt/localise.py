@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import registry, runs
-from radfoundry.records import Cohort, Estimate, InputError, Run
+from radfoundry.records import Cohort, Estimate, InputError, Run, counted
 from radfoundry.stages.adapt.settings import Config, Progress
 
 SHOWN = ("nearest", "median", "farthest")
@@ -117,7 +117,7 @@ def _fitting(items: Sequence[Any], spec: Any, notes: list[str]) -> list[Any]:
             finding="modality",
         )
     if len(kept) < len(items):
-        notes.append(f"{len(items) - len(kept)} images that {spec.name} does not read were left out")
+        notes.append(f"{counted(len(items) - len(kept), 'image')} left out that {spec.name} does not read")
     return kept
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import runs
-from radfoundry.records import Cohort, Estimate, InputError, Run, Task
+from radfoundry.records import Cohort, Estimate, InputError, Run, Task, counted
 from radfoundry.stages.adapt.settings import Config, Progress
 
 
@@ -126,7 +126,9 @@ def _search(config: Config, cohort: Cohort, task: Task, truth: Mapping[str, Any]
         writer.metrics.update(metrics)
         with runs.atomic(writer.folder / "neighbours.parquet") as partial:
             pd.DataFrame(found.table(known)).to_parquet(partial, index=False)
-        said = f"{task.about} The five nearest of {len(rows)} images held such a one in {metrics['recall@5']}"
+        said = (
+            f"{task.about} The five nearest of {counted(len(rows), 'image')} held such a one in {metrics['recall@5']}"
+        )
         paragraphs = [f"{said}; images drawn blindly would in {metrics['chance-recall@5']}."]
         blocks = [
             {"kind": "text", "title": "Summary", "paragraphs": paragraphs},
@@ -356,7 +358,7 @@ def _blocks(
         "title": "Summary",
         "paragraphs": [
             f"{task.about} {_what(asked, config)} was tested on "
-            f"{len(np.unique(found.predictions.patient))} patients it had not seen: "
+            f"{counted(len(np.unique(found.predictions.patient)), 'patient')} it had not seen: "
             f"{pages.label(main)} {metrics[main]}.",
             "The interval says how much this number could move with other patients of the same kind.",
         ],

@@ -10,7 +10,7 @@ import numpy as np
 
 from radfoundry import registry, runs
 from radfoundry.config import Component
-from radfoundry.records import Cohort, InputError, Task
+from radfoundry.records import Cohort, InputError, Task, counted
 from radfoundry.stages.benchmark.settings import Config, Progress
 from radfoundry.stages.benchmark.titles import distinct
 from radfoundry.tasks import nested_sources, questions
@@ -45,11 +45,16 @@ def joined(first: Cohort, second: Cohort) -> Cohort:
     shared = set(first.patients) & set(second.patients)
     if shared:
         raise InputError(
-            f"{len(shared)} patients are in both cohorts", where="test.path", remedy="test on others", finding="leak"
+            f"{counted(len(shared), 'patient is', 'patients are')} in both cohorts",
+            where="test.path",
+            remedy="test on others",
+            finding="leak",
         )
     taken = {case.key for case in first.cases} & {case.key for case in second.cases}
     if taken:
-        raise InputError(f"{len(taken)} exams of both cohorts share a key", where="test.path", finding="leak")
+        raise InputError(
+            f"{counted(len(taken), 'exam')} of one cohort with a key of the other", where="test.path", finding="leak"
+        )
     return Cohort(first.cases + second.cases, runs.digest([first.fingerprint, second.fingerprint]))
 
 

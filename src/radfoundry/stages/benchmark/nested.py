@@ -64,7 +64,7 @@ def _rows(config: Config, plan: Any) -> tuple[list[Any], dict[str, tuple[str, Pr
         found += made
         truth[task.name] = (task.kind, nested.cases_of(made[0].rows))
         if len(truth[task.name][1]) < len(answers):
-            notes.append(f"{task.name}: {len(answers) - len(truth[task.name][1])} exams were not readable by all")
+            notes.append(f"{task.name}: {len(answers) - len(truth[task.name][1])} exams not readable by all")
     if not found:
         raise InputError("no question has enough patients for folds", where="tasks", remedy="use fewer folds")
     return found, truth, notes

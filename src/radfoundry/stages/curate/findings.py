@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from radfoundry import runs
-from radfoundry.records import Case, Cohort, InputError
+from radfoundry.records import Case, Cohort, InputError, counted
 from radfoundry.stages.curate.settings import Block, Config, Progress
 from radfoundry.stages.curate.tables import exact, write_csv
 
@@ -48,7 +48,7 @@ def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progre
         if progress is not None:
             progress("reports", number, len(cases))
     if not found:
-        raise InputError(refused[0]["reason"], where=f"all {len(refused)} reports", remedy="translate them")
+        raise InputError(refused[0]["reason"], where="every report", remedy="translate them")
     names = sorted({name for states in found.values() for name in states})
     if not names:
         raise InputError("no report speaks of a finding that is known", where=config.cohort, remedy="see docs/findings")
@@ -86,7 +86,8 @@ def _blocks(
 ) -> list[Block]:
     counts = {name: Counter(states[name] for states in found.values() if name in states) for name in names}
     summary = [
-        f"{len(found)} reports were read by rules; {len(refused)} were refused. {len(names)} findings are spoken of.",
+        f"Read by rules: {counted(len(found), 'report')}; refused: {len(refused)}. Spoken of: "
+        f"{counted(len(names), 'finding')}.",
         "A finding that is not mentioned is not absent; what is doubted is left open. Look at the sentences before "
         "anything learns from the labels.",
         "Add the labels with: radfoundry label COHORT findings.csv --on case",

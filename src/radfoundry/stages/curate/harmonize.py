@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from radfoundry import registry, runs
-from radfoundry.records import Cohort, Estimate, InputError, Series
+from radfoundry.records import Cohort, Estimate, InputError, Series, counted
 from radfoundry.stages.curate.settings import Block, Config, Progress
 from radfoundry.stages.curate.tables import exact
 from radfoundry.volume import Volume
@@ -75,9 +75,8 @@ def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progre
     blocks += _measured(cohort, config, (methods, chosen), writer, title) if config.measure else []
     said = _said(title, writer.metrics)
     where = "embeddings.parquet" if title == COMBAT else "cohort"
-    summary = (
-        f"{len(chosen.series)} series of {len(set(chosen.site))} sites, learned from {len(chosen.teaching)} series."
-    )
+    sites = counted(len(set(chosen.site)), "site")
+    summary = f"{len(chosen.series)} series of {sites}, learned from {len(chosen.teaching)} series."
     lines = [f"{summary} The result is in {where}; the cohort it was made from was not changed.", *said, *chosen.notes]
     return [{"kind": "text", "title": "Summary", "paragraphs": lines}, *blocks]
 

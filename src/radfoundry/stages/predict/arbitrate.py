@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import runs
-from radfoundry.records import Cohort, InputError, Run
+from radfoundry.records import Cohort, InputError, Run, counted
 from radfoundry.stages.predict.settings import Config, Progress
 
 
@@ -49,7 +49,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             writer.metrics["cases-answered"] = patients._count(len(rows))
             writer.metrics["conflicts"] = patients._count(len(conflicts))
             writer.metrics["images-refused"] = patients._count(len(refused))
-            writer.notes += patients._remarks(refused)
+            writer.notes += patients._remarks(refused, names)
             runs.write_json(writer.folder / "blocks.json", _blocks(model, rows, conflicts))
     return writer.finished
 
@@ -108,7 +108,7 @@ def _blocks(model: Any, rows: list[dict[str, Any]], conflicts: list[dict[str, An
     from radfoundry.stages.predict.patients import _shown
 
     lines = [
-        f"{model.task.about} {len(rows)} cases; the specialists disagree about {len(conflicts)}.",
+        f"{model.task.about} {counted(len(rows), 'case')}; the specialists disagree about {len(conflicts)}.",
         model.about["intended_use"],
     ]
     blocks: list[dict[str, Any]] = [{"kind": "text", "title": "Summary", "paragraphs": lines}]

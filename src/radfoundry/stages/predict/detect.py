@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import runs
-from radfoundry.records import Case, Cohort, InputError, Run, Series
+from radfoundry.records import Case, Cohort, InputError, Run, Series, counted
 from radfoundry.stages.predict.patients import _count, _opened, _remarks
 from radfoundry.stages.predict.settings import Config, Progress
 
@@ -52,7 +52,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             )
             writer.metrics["images-marked"] = _count(len(images))
             writer.metrics["images-refused"] = _count(len(refused))
-            writer.notes += _remarks(refused)
+            writer.notes += _remarks(refused, names)
             runs.write_json(
                 writer.folder / "blocks.json", _blocks(finder, found, images, _pictures(shown, writer.folder))
             )
@@ -131,7 +131,8 @@ def _blocks(
     finder: Any, found: list[dict[str, Any]], images: list[dict[str, Any]], shown: dict[str, Any]
 ) -> list[dict[str, Any]]:
     lines = [
-        f"{len(images)} images were marked, surest first. A rating ranks marks; it is no calibrated chance.",
+        f"{counted(len(images), 'image was', 'images were')} marked, surest first. A rating ranks marks; it is no "
+        "calibrated chance.",
         str(finder.about["intended_use"]),
     ]
     rows = [{"case": row["case"], "rating": f"{row['rating']:.2f}", "box": _box(row)} for row in found[:MOST_SHOWN]]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from radfoundry import runs
-from radfoundry.records import Run
+from radfoundry.records import Run, counted
 from radfoundry.stages.predict.settings import Config, Progress
 
 
@@ -51,7 +51,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             writer.metrics["cases-drafted"] = patients._count(len(made) - withheld)
             writer.metrics["drafts-withheld"] = patients._count(withheld)
             writer.metrics["images-refused"] = patients._count(len(refused))
-            writer.notes += patients._remarks(refused)
+            writer.notes += patients._remarks(refused, names)
             runs.write_json(writer.folder / "blocks.json", _blocks(model, made, rows))
     return writer.finished
 
@@ -63,7 +63,8 @@ def _file(name: str) -> str:
 
 def _blocks(model: Any, made: dict[str, Any], refused: list[dict[str, str]]) -> list[dict[str, Any]]:
     lines = [
-        f"{len(made)} exams; drafts state a finding only with a confidence of {model.about['draft']['floor']} or more.",
+        f"{counted(len(made), 'exam')}; drafts state a finding only with a confidence of "
+        f"{model.about['draft']['floor']} or more.",
         model.about["intended_use"],
     ]
     rows = [

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import runs
-from radfoundry.records import Cohort, InputError, Run
+from radfoundry.records import Cohort, InputError, Run, counted
 from radfoundry.stages.predict.settings import Config, Progress
 
 
@@ -55,7 +55,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             patients._write_table([{"file": n, "reason": r} for n, r in sorted(refused)], writer.folder, "refused")
             writer.metrics["cases-answered"] = patients._count(len(rows))
             writer.metrics["images-refused"] = patients._count(len(refused))
-            writer.notes += patients._remarks(refused)
+            writer.notes += patients._remarks(refused, names)
             runs.write_json(writer.folder / "blocks.json", _blocks(model, rows))
     return writer.finished
 
@@ -85,7 +85,7 @@ def _first_values(cohort: Cohort, about: Mapping[str, Any]) -> dict[str, float]:
 
 def _blocks(model: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     lines = [
-        f"{model.task.about} {len(rows)} cases were answered about.",
+        f"{model.task.about} {counted(len(rows), 'case was', 'cases were')} answered about.",
         f"The interval held {model.about['foresee']['level']:.0%} of patients like those it was fitted on.",
         model.about["intended_use"],
     ]

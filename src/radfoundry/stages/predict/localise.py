@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import runs
-from radfoundry.records import Cohort, Estimate, InputError, Run, Series
+from radfoundry.records import Cohort, Estimate, InputError, Run, Series, counted
 from radfoundry.stages.predict.patients import _count, _opened, _remarks
 from radfoundry.stages.predict.settings import Config, Progress
 
@@ -49,7 +49,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             _write(said, ["file", "reason"], writer.folder / "refused.csv")
             writer.metrics["images-answered"] = _count(len(rows))
             writer.metrics["images-refused"] = _count(len(refused))
-            writer.notes += _remarks(refused)
+            writer.notes += _remarks(refused, names)
             runs.write_json(writer.folder / "blocks.json", _blocks(pointer, rows, shown, writer.folder))
     return writer.finished
 
@@ -112,7 +112,8 @@ def _blocks(pointer: Any, rows: list[dict[str, Any]], shown: list[Any], folder: 
 
     sizes = pointer.about["error_quantiles_mm"]
     lines = [
-        f"{pointer.about['task']['about']} {len(rows)} images were answered about, in RAS mm of the scan.",
+        f"{pointer.about['task']['about']} {counted(len(rows), 'image was', 'images were')} answered about, in RAS "
+        "mm of the scan.",
         f"On patients it had not seen half of the answers lay within {sizes['0.5']:.1f} mm and 95 in 100 within "
         f"{sizes['0.95']:.1f} mm. The spread says how far the votes lie apart; it is no error.",
         pointer.about["intended_use"],

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import runs
-from radfoundry.records import Cohort, Estimate, InputError, Run
+from radfoundry.records import Cohort, Estimate, InputError, Run, counted
 from radfoundry.stages.predict.settings import Config, Progress
 
 MOST_SHOWN = 200
@@ -40,7 +40,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             )
             writer.metrics["cases-answered"] = _count(len(rows))
             writer.metrics["images-refused"] = _count(len(refused))
-            writer.notes += _remarks(refused)
+            writer.notes += _remarks(refused, names)
             runs.write_json(writer.folder / "blocks.json", _blocks(model, rows, refused))
     return writer.finished
 
@@ -105,11 +105,16 @@ def _count(value: int) -> Estimate:
     return Estimate(value, value, value, method="counted", n=value, note="a count, exact")
 
 
-def _remarks(refused: list[tuple[str, str]]) -> list[str]:
-    """One line per reason, with an example."""
+def _remarks(refused: list[tuple[str, str]], names: Mapping[str, str]) -> list[str]:
+    """One line per reason, with an example, and one about files that are called like masks and are none for us."""
+    from radfoundry.data.mask_names import called_so
+
     counts = Counter(reason for _, reason in refused)
     first = {reason: name for name, reason in sorted(refused, reverse=True)}
-    return [f"{count} refused: {reason} (first: {first[reason]})" for reason, count in counts.most_common(10)]
+    lines = [f"{count} refused: {reason} (first: {first[reason]})" for reason, count in counts.most_common(10)]
+    masks = called_so(name for name in names.values() if name not in dict(refused))
+    said = counted(masks.total(), "file is", "files are")
+    return lines + ([f"{said} called like masks ({', '.join(sorted(masks))}) but read as images"] if masks else [])
 
 
 def _blocks(model: Any, rows: list[dict[str, Any]], refused: list[tuple[str, str]]) -> list[dict[str, Any]]:
@@ -130,7 +135,8 @@ def _blocks(model: Any, rows: list[dict[str, Any]], refused: list[tuple[str, str
     }
     metrics = {name: Estimate.from_dict(value) for name, value in model.about["metrics"].items()}
     lines = [
-        f"{model.task.about} {len(rows)} cases were answered about; {len(refused)} images or files were refused.",
+        f"{model.task.about} {counted(len(rows), 'case was', 'cases were')} answered about; "
+        f"{counted(len(refused), 'image or file was', 'images or files were')} refused.",
         "An interval is that of the calibration (how many such patients have the finding) or, for a quantity, the "
         "range that holds 95 % of patients like those the model was fitted on.",
         model.about["intended_use"],

@@ -51,7 +51,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             _write_tables(said, (cohort, names), writer.folder)
             writer.metrics["images-outlined"] = _count(said.written)
             writer.metrics["images-refused"] = _count(len(said.refused))
-            writer.notes += [*said.notes, *_remarks(said.refused)]
+            writer.notes += [*said.notes, *_remarks(said.refused, names)]
             runs.write_json(writer.folder / "blocks.json", _blocks(model, said, writer.folder))
     return writer.finished
 
@@ -77,7 +77,7 @@ def _outlined(
     if not said.written:
         reasons = sorted({reason for _, reason in said.refused})
         raise InputError(
-            f"none of {len(images)} images can be outlined: {'; '.join(reasons[:3]) or 'no images'}",
+            f"none of {counted(len(images), 'image')} can be outlined: {'; '.join(reasons[:3]) or 'no images'}",
             where=", ".join(config.scans),
             remedy="give images like those the predictor was fitted on (see its card.md)",
             finding="outside",
