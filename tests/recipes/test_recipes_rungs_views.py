@@ -8,7 +8,13 @@ import yaml
 
 from radfoundry.cli.main import exit_code
 
-FEWER = {"prostate-priors": 24, "rectal-multiview": 36, "mona-ultrasound": 48, "ila-atelectasis": 72}
+FEWER = {
+    "prostate-priors": 24,
+    "rectal-multiview": 36,
+    "mona-ultrasound": 48,
+    "ila-atelectasis": 72,
+    "knee-three-models": 80,
+}
 STEPS = 10
 
 
@@ -17,9 +23,13 @@ STEPS = 10
 def test_a_recipe_on_phantoms_runs_from_simulation_to_verdicts(name, tmp_path):
     recipe = yaml.safe_load((resources.files("radfoundry.recipes") / f"{name}.yaml").read_text(encoding="utf-8"))
     recipe["cohort"]["cases"] = FEWER[name]
+    for other in recipe.get("cohorts", {}).values():
+        other["cases"] = FEWER[name]
     for given in [recipe["settings"], *(part for step in recipe["steps"] for part in step.values())]:
         if "tune" in given:
             given["tune"]["steps"] = STEPS
+        if "steps" in given:
+            given["steps"] = STEPS
     (tmp_path / "short.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     asked = ["run", str(tmp_path / "short.yaml"), "--scale", "tiny", "--to", str(tmp_path / "run")]
     # Exit code 1: a handful of patients need not show the claim.
