@@ -1,6 +1,7 @@
 """`radfoundry register`: files in, files out, and one line for what cannot be registered."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from scipy.ndimage import gaussian_filter
 
 from radfoundry.cli.main import exit_code
 from radfoundry.data.nifti import read_nifti, write_nifti
+from radfoundry.stages import register as register_stage
 from radfoundry.volume import Volume
 
 AFFINE = np.diag([-4.0, 4.0, 4.0, 1.0])
@@ -98,3 +100,14 @@ def test_of_several_volumes_it_is_said_which_was_compared_and_all_are_moved(imag
     given = ["moving.nii.gz", "times.nii.gz", *quick, "fixed_volume=1", "--to", str(tmp_path / "one")]
     assert exit_code(["register", *given]) == 0
     assert "volume 1 was taken" in json.loads((tmp_path / "one" / "run.json").read_text())["notes"][0]
+
+
+def test_an_image_that_leaves_the_other_is_warned_about(images):
+    volume = read_nifti(images / "fixed.nii.gz").volume
+    given = register_stage._Given(volume, volume, volume, {}, [], None)
+    far = np.eye(4)
+    far[2, 3] = 60.0
+    config = register_stage.Config(moving="a", fixed="b")
+    for matrix, said in ((np.eye(4), 0), (far, 1)):
+        found = SimpleNamespace(transform=SimpleNamespace(matrix=matrix))
+        assert len(register_stage._left_the_image(config, given, found)) == said

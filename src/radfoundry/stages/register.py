@@ -21,6 +21,7 @@ Progress = Callable[[str, int, int], None]
 PLAIN = "mind"
 AXES = ("x", "y", "z")
 MOST_MOVED_VOXELS = 300_000_000
+LEAST_KEPT = 0.6
 
 
 class Config(Settings):
@@ -80,7 +81,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     found = register.register(given.moving, given.fixed, encoder=encoder, options=options, progress=progress)
     with runs.writing("register", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
         writer.inputs.update(given.contents)
-        writer.notes += given.notes
+        writer.notes += [*given.notes, *_left_the_image(config, given, found)]
         writer.metrics.update(_numbers(found))
         blocks = _write(config, given, found, writer)
         runs.write_json(writer.folder / "blocks.json", blocks)
@@ -273,7 +274,7 @@ def _write(config: Config, given: _Given, found: Any, writer: runs.RunWriter) ->
     for name, image in pictures.items():
         write_checkerboard(writer.folder / f"pictures/{name}.png", given.fixed, image)
     changed = [] if given.lesions is None else _changes(config, given.lesions, found, writer)
-    return [_summary(config, found, given.notes), _chess(), *changed, _table(writer.metrics)]
+    return [_summary(config, found, writer.notes), _chess(), *changed, _table(writer.metrics)]
 
 
 def _write_landmarks(rows: list[dict[str, Any]], transform: Any, path: Path) -> None:
@@ -312,6 +313,24 @@ def _changes(
     change.write(said, writer.folder / "lesions.csv")
     writer.metrics.update(said.metrics)
     return change.blocks(said)
+
+
+def _left_the_image(config: Config, given: _Given, found: Any) -> list[str]:
+    """A warning where the moved image left most of what the two shared before: then it was led astray."""
+    from radfoundry.tasks import register
+
+    fixed, start = (
+        given.fixed.geometry,
+        register._start(given.moving, given.fixed, register.Options(start=config.start)),
+    )
+    before = register.covered(given.moving.geometry, fixed, start)
+    after = register.covered(given.moving.geometry, fixed, found.transform.matrix)
+    if after >= LEAST_KEPT * before:
+        return []
+    return [
+        f"the moved image covers {after:.0%} of the fixed one, {before:.0%} before: it was probably led astray; do not "
+        "use it without looking (whole images, a smaller spacing_mm, or model=rigid may help)"
+    ]
 
 
 def _summary(config: Config, found: Any, notes: Sequence[str]) -> dict[str, Any]:

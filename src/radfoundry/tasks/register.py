@@ -262,6 +262,17 @@ def overlap(moving: Geometry, fixed: Geometry, *, samples: int = 24) -> float:
     return float(((voxels >= -0.5) & (voxels <= np.array(moving.shape) - 0.5)).all(axis=1).mean())
 
 
+def covered(moving: Geometry, fixed: Geometry, matrix: np.ndarray) -> float:
+    """The share of the fixed field of view that the moving one covers once it is moved by a matrix (fixed to moving).
+
+    >>> cube, shift = Geometry((8, 8, 8), np.eye(4)), np.eye(4)
+    >>> shift[0, 3] = 4.0
+    >>> covered(cube, cube, np.eye(4)), covered(cube, cube, shift)
+    (1.0, 0.5)
+    """
+    return overlap(Geometry(moving.shape, np.linalg.solve(matrix, moving.affine)), fixed)
+
+
 def _patient(pair: Pair, *, most: int = 20_000) -> np.ndarray:
     """Places of the patient in the fixed image, mm `(n, 3)`."""
     voxels = torch.nonzero(pair.weight > 0).numpy().astype(float)
