@@ -101,3 +101,14 @@ def test_free_folder_counts_up(tmp_path):
         found = runs.free_folder("toy", within=tmp_path)
         assert found.name == expected
         found.mkdir()
+
+
+def test_a_run_inside_a_cohort_is_refused(tmp_path):
+    (tmp_path / "brains").mkdir()
+    (tmp_path / "brains" / "cohort.json").write_text("{}")
+    with (
+        pytest.raises(InputError, match="lies inside the cohort brains"),
+        runs.writing("adapt", {}, to=tmp_path / "brains" / "runs" / "one"),
+    ):
+        pass
+    assert [path.name for path in (tmp_path / "brains").iterdir()] == ["cohort.json"]

@@ -142,6 +142,14 @@ def _check_free(folder: Path) -> None:
         raise InputError(
             "already exists", where=str(folder), remedy="choose another --to or remove it", finding="exists"
         )
+    cohort = next((parent for parent in folder.absolute().parents if (parent / "cohort.json").is_file()), None)
+    if cohort is not None:
+        raise InputError(
+            f"lies inside the cohort {cohort.name}",
+            where=str(folder),
+            remedy="choose a --to beside it",
+            finding="inside",
+        )
     there = next(parent for parent in folder.absolute().parents if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         said = "may not be written in" if there.is_dir() else "is a file, not a folder"

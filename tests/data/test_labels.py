@@ -208,3 +208,8 @@ def test_labels_outlive_a_further_ingest(cohort):
     dicom_patients(cohort.parent / "more", (4,))
     ingest(cohort.parent / "more", cohort)
     assert sum("y" in case.labels for case in open_cohort(cohort).cases) == 1
+
+
+def test_a_workbook_is_told_from_a_broken_table(cohort):
+    with pytest.raises(InputError, match="is a workbook, not a table; save its sheet as CSV"):
+        label(cohort, table(cohort, "PK", name="labels.xlsx"))

@@ -1,10 +1,13 @@
 """The ladder: every rung learns a planted answer, and the choice is made without the tested patients."""
 
+import dataclasses
+
 import ladder_samples
 import numpy as np
 import pytest
 import torch
 
+from radfoundry.nets import intensity
 from radfoundry.records import InputError, Task
 from radfoundry.tasks import baselines, fitted_files, heads, ladder, leaks, probe
 from radfoundry.tasks.examples import by_case, examples
@@ -156,6 +159,14 @@ def test_radiomics_follow_the_balls_size(small):
     fitted = learner.fit(rows, kind="regression", classes=0)
     held = by_case([(rows, fitted.held_out)])
     assert np.corrcoef(held.score, held.target)[0, 1] > 0.5
+
+
+def test_an_encoder_without_weights_climbs_only_without_tuning(small):
+    views = dataclasses.replace(rows_of(small)[0].views, encoder=intensity.build(dimensions=2))
+    task = Task("size", "size", "regression")
+    with pytest.raises(InputError, match=r"intensity has no weights to tune; .*rungs=\[frozen\]"):
+        ladder.candidates(small[0], views, task, tuning=Tuning("head", **QUICK))
+    assert ladder.candidates(small[0], views, task, tuning=Tuning("head", **QUICK), rungs=["frozen"])
 
 
 @pytest.mark.parametrize(

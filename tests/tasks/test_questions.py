@@ -57,3 +57,11 @@ def test_age_sex_and_site_may_be_asked_without_a_label_table():
     people = Cohort((Case("a", "p", age_years=30.0), Case("b", "q", age_years=60.0)))
     _, truth = questions.answers(people, questions.age())
     assert truth == {"a": 30.0, "b": 60.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("Finding", "did you mean 'finding'"), ("findng", "did you mean 'finding'")]
+)
+def test_a_label_of_nearly_the_same_name_is_named(name, said):
+    with pytest.raises(InputError, match=said):
+        questions.answers(cohort([0, 1]), questions.classify(target=name))

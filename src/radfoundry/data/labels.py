@@ -102,6 +102,8 @@ def read_rows(table: str | Path) -> list[dict[str, str]]:
         raise InputError("no such file", where=str(table), remedy="check the path", finding="missing-file")
     if path.suffix.lower() == ".parquet":
         return _parquet_rows(path)
+    if path.suffix.lower() in (".xlsx", ".xls", ".ods"):
+        raise InputError("is a workbook, not a table", where=str(table), remedy="save its sheet as CSV with UTF-8")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:

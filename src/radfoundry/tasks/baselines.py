@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry.records import Case, Cohort, InputError, Series
-from radfoundry.tasks import heads
+from radfoundry.tasks import heads, questions
 from radfoundry.tasks.examples import Examples
 from radfoundry.tasks.radiomics import measured
 
@@ -121,7 +121,7 @@ def header_features(
     """
     for name in also:
         if all(case.labels.get(name) is None for case in cohort.cases):
-            raise InputError("no case has it", where=f"covariate {name}", remedy="add it with radfoundry label")
+            raise questions.no_label(cohort, where=f"covariate {name}", name=name)
     rows = {
         series.key: {name: value for name, value in _facts(case, series, also).items() if name not in without}
         for case in cohort.cases

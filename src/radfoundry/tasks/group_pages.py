@@ -29,7 +29,7 @@ def factors(cohort: Cohort, cases: np.ndarray, names: Sequence[str]) -> dict[str
         target = "age_years" if name in ("age", QUARTERS) else name
         values = [questions.value_of(by_key[str(key)], target) for key in cases]
         if all(value is None for value in values) and name not in ("sex", "age", "site", QUARTERS):
-            raise InputError("no case has it", where=f"subgroups {name}", remedy="add it with radfoundry label")
+            raise questions.no_label(cohort, where=f"subgroups {name}", name=name)
         if target == "age_years":
             ages = np.array([np.nan if value is None else float(value) for value in values])
             groups = subgroups.age_quarters(ages) if name == QUARTERS else subgroups.age_bands(ages)

@@ -84,6 +84,12 @@ def candidates(
     tuned = {"head": ["head"], "adapter": ["lora", "mona"], "full": ["partial", "full"]}
     names = [name for rung in ("head", "adapter", "full") if rung in rungs for name in tuned[rung]]
     if any(name != "head" for name in names):
+        if not any(True for _ in getattr(views.encoder, "parameters", tuple)()):
+            raise InputError(
+                f"{views.encoder.spec.name} has no weights to tune",
+                remedy="take another encoder, or climb without tuning: rungs=[frozen]",
+                finding="no-weights",
+            )
         names.append("scratch")
     for name in names:
         found.append(Candidate(name, Tuned(replace(tuning, rung=name), views)))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from radfoundry.nets.embedding import Embeddings
-from radfoundry.records import Cohort, Estimate, Predictions, Task
+from radfoundry.records import Cohort, Estimate, Predictions, Series, Task
 from radfoundry.stats import auc, bland_altman, calibration, critical_difference, froc, roc, survival
 
 Block = dict[str, Any]
@@ -234,8 +234,13 @@ def _thin(count: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, MOST_CURVE_POINTS)).round().astype(int))
 
 
-def feature_map(embeddings: Embeddings, truth: Mapping[str, Any], *, title: str, seed: int = 0) -> Block:
-    """The features of all series drawn in two principal directions, coloured by site, sequence and label."""
+def feature_map(
+    embeddings: Embeddings, truth: Mapping[str, Any], *, title: str, classes: Sequence[str] = (), seed: int = 0
+) -> Block:
+    """The features of all series drawn in two principal directions, coloured by site, sequence and label.
+
+    `classes` names the answers 0, 1, … What is the same for every series is not drawn.
+    """
     keep = np.arange(len(embeddings.series))
     if len(keep) > MOST_MAP_POINTS:
         keep = np.sort(np.random.default_rng(seed).choice(keep, MOST_MAP_POINTS, replace=False))
@@ -253,13 +258,28 @@ def feature_map(embeddings: Embeddings, truth: Mapping[str, Any], *, title: str,
         "title": title,
         "x": places[:, 0].round(4).tolist(),
         "y": places[:, 1].round(4).tolist(),
-        "colours": {
-            "site": [series.site or "unknown" for series in chosen],
-            "sequence": [series.sequence or "unknown" for series in chosen],
-            "label": [str(truth.get(series.case, "no answer")) for series in chosen],
-        },
+        "colours": _colours(chosen, truth, classes),
         "note": f"Two principal components, {share:.0%} of the variance; one point per series.",
     }
+
+
+def _colours(series: Sequence[Series], truth: Mapping[str, Any], classes: Sequence[str]) -> dict[str, list[Any]]:
+    """Site, sequence and label of every series, without those that tell nothing apart; quantities stay numbers."""
+    answers = [truth.get(item.case) for item in series]
+    known = [answer for answer in answers if answer is not None]
+    if classes and all(isinstance(answer, int | np.integer) for answer in known):
+        answers = [None if answer is None else str(classes[int(answer)]) for answer in answers]
+    elif known and all(isinstance(answer, float | np.floating) for answer in known):
+        answers = [None if answer is None else float(answer) for answer in answers]
+    else:
+        answers = [None if answer is None else str(answer) for answer in answers]
+    found = {
+        "site": [item.site or "unknown" for item in series],
+        "sequence": [item.sequence or "unknown" for item in series],
+        "label": answers,
+    }
+    telling = {name: values for name, values in found.items() if len(set(values)) > 1}
+    return telling or {"label" if known else "sequence": found["label" if known else "sequence"]}
 
 
 def thumbnails(cohort: Cohort, folder: Path, *, most: int = 12) -> Block:

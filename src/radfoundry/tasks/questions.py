@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -163,13 +164,7 @@ def _known(cohort: Cohort, target: str) -> dict[str, Any]:
     raw = {case.key: value_of(case, target) for case in cohort.cases}
     known = {key: value for key, value in raw.items() if value is not None}
     if not known:
-        labels = sorted({name for case in cohort.cases for name in case.labels})
-        raise InputError(
-            "no case has it",
-            where=where,
-            remedy=f"labels here: {', '.join(labels) or 'none'}; add some with radfoundry label",
-            finding="no-labels",
-        )
+        raise no_label(cohort, where=where, name=target)
     if len({str(value) for value in known.values()}) == 1:
         only = next(iter(known.values()))
         raise InputError(
@@ -179,6 +174,16 @@ def _known(cohort: Cohort, target: str) -> dict[str, Any]:
             finding="one-class",
         )
     return known
+
+
+def no_label(cohort: Cohort, *, where: str, name: str) -> InputError:
+    """The error for a label that no case has: it names the nearest one, written with other capitals or misspelt."""
+    labels = sorted({name for case in cohort.cases for name in case.labels})
+    folded = {label.casefold(): label for label in labels}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.7)
+    meant = f"did you mean {folded[near[0]]!r}? " if near else ""
+    said = f"{meant}labels here: {', '.join(labels) or 'none'}; add some with radfoundry label"
+    return InputError("no case has it", where=where, remedy=said, finding="no-labels")
 
 
 def _survival(cohort: Cohort, task: Task) -> dict[str, Any]:

@@ -65,7 +65,8 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         _write_predictor(config, asked, own, writer.folder)
         _write_encoder(config, asked, writer.folder)
         blocks = _blocks(config, asked, metrics, plain)
-        blocks.append(pages.feature_map(table, truth, title=f"Features of {table.encoder}", seed=config.seed))
+        title = f"Features of {table.encoder}"
+        blocks.append(pages.feature_map(table, truth, title=title, classes=asked.classes, seed=config.seed))
         blocks.append(pages.thumbnails(cohort, writer.folder))
         runs.write_json(writer.folder / "blocks.json", blocks)
     return writer.finished

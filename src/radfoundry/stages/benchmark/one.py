@@ -59,7 +59,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             probe.write_predictions(one.predictions, writer.folder / f"predictions-{name}.parquet")
         blocks = _blocks(cohort, task=task, found=found, numbers=(metrics, gaps, plain), permuted=config.permute_labels)
         blocks += groups[0]
-        blocks += _pictures(cohort, tables[first], truth, writer.folder, first, config.seed)
+        blocks += _pictures(cohort, tables[first], (task, truth), writer.folder, config.seed)
         runs.write_json(writer.folder / "blocks.json", blocks)
     return writer.finished
 
@@ -126,11 +126,13 @@ def _blocks(
 
 
 def _pictures(
-    cohort: Cohort, table: Any, truth: Mapping[str, Any], folder: Any, name: str, seed: int
+    cohort: Cohort, table: Any, asked: tuple[Task, Mapping[str, Any]], folder: Any, seed: int
 ) -> list[dict[str, Any]]:
-    from radfoundry.tasks import pages
+    from radfoundry.tasks import pages, questions
 
+    task, truth = asked
+    classes = questions.class_names(cohort, task)
     return [
-        pages.feature_map(table, truth, title=f"Features of {name}", seed=seed),
+        pages.feature_map(table, truth, title=f"Features of {table.encoder}", classes=classes, seed=seed),
         pages.thumbnails(cohort, folder),
     ]
