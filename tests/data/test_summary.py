@@ -8,7 +8,7 @@ import pytest
 
 from radfoundry.data.cohort import open_cohort, split
 from radfoundry.data.labels import label
-from radfoundry.data.summary import cohort_blocks, missing_fields, summarise, vendor_of
+from radfoundry.data.summary import cohort_blocks, missing_fields, sides, summarise, thumbnail_block, vendor_of
 from radfoundry.data.thumbnails import thumbnail
 from radfoundry.records import Acquisition, Series
 from radfoundry.volume import Volume
@@ -129,3 +129,17 @@ def test_colour_pictures_stay_coloured_and_flat_ones_do_not_fail():
     red = Volume(np.stack([np.full((8, 8, 1), v) for v in (9, 0, 1)]), np.eye(4), channels=("red", "green", "blue"))
     assert thumbnail(red).shape == (144, 144, 3)
     assert thumbnail(Volume.of(np.zeros((5, 5)), np.eye(4))).max() == 0
+
+
+def test_a_picture_without_a_place_in_the_patient_has_no_known_side(made):
+    pictures_alone = [item for item in made.series if "no-geometry" in item.repairs]
+    assert len(pictures_alone) == 2 and sides(pictures_alone).startswith("Sides as stored")
+    assert sides(made.series).endswith("where the image says which it is.")
+    assert sides([item for item in made.series if item not in pictures_alone]).endswith("on the left.")
+
+
+def test_thumbnails_count_the_series_there_are(made, tmp_path):
+    kinds = {(item.acquisition.modality, item.sequence, item.plane, item.site) for item in made.series}
+    block = thumbnail_block(made.series, tmp_path, most=len(kinds))
+    assert len(block["images"]) == len(kinds) and f"{len(kinds)} of 10 series, every kind among" in block["note"]
+    assert "2 of 10 series, of different kinds" in thumbnail_block(made.series, tmp_path, most=2)["note"]

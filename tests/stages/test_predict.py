@@ -117,6 +117,14 @@ def test_a_good_scan_beside_bad_ones_is_answered(fitted, tmp_path):
     assert len(run.notes) == 2
 
 
+def test_an_unstated_modality_is_said(fitted, tmp_path):
+    shutil.copy(fitted / "scans" / "sub-03_FLAIR.nii.gz", tmp_path / "scan.nii.gz")
+    run, found, _ = ask(fitted, tmp_path / "scan.nii.gz", to=tmp_path / "out", sequence="FLAIR")
+    assert run.notes == ("1 image without a modality taken for MR; modality= states it",) and len(found) == 1
+    stated = ask(fitted, tmp_path / "scan.nii.gz", to=tmp_path / "stated", sequence="FLAIR", modality="MR")
+    assert stated[0].notes == ()
+
+
 def test_changed_or_foreign_predictors_are_refused(fitted, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(fitted / "run" / "predictor", model)

@@ -152,10 +152,19 @@ def cohort_blocks(cohort: Cohort, folder: str | Path) -> list[dict[str, Any]]:
     return blocks
 
 
-def thumbnail_block(series: Sequence[Series], folder: str | Path) -> dict[str, Any]:
-    """One thumbnail for each kind of image (modality, sequence, plane, site), at most 24, written as PNG."""
+def sides(series: Sequence[Series]) -> str:
+    """Which side of a picture is the patient's right, as far as the images themselves say."""
+    placed = sum("no-geometry" not in item.repairs for item in series)
+    if placed == 0:
+        return "Sides as stored: the images do not say which is which."
+    return f"The patient's right is on the left{'' if placed == len(series) else ' where the image says which it is'}."
+
+
+def thumbnail_block(series: Sequence[Series], folder: str | Path, *, most: int = 24) -> dict[str, Any]:
+    """One thumbnail for each kind of image (modality, sequence, plane, site), at most `most`, written as PNG."""
     images = []
-    for item in _one_of_each(series):
+    chosen = _one_of_each(series)[:most]
+    for item in chosen:
         name = f"thumbnails/{item.key}.png"
         try:
             write_thumbnail(Path(folder) / name, item.load())
@@ -163,7 +172,8 @@ def thumbnail_block(series: Sequence[Series], folder: str | Path) -> dict[str, A
             images.append({"png": "", "caption": f"{item.key}: {error.what}"})
             continue
         images.append({"png": name, "caption": caption(item)})
-    note = f"{len(images)} of {len(series)} series, every kind among them. The patient's right is on the left."
+    among = "every kind among them" if len({_kind(item) for item in series}) <= len(chosen) else "of different kinds"
+    note = f"{len(images)} of {len(series)} series, {among}. {sides(chosen)}"
     return {"kind": "thumbnails", "title": "Images", "note": note, "images": images}
 
 
@@ -177,11 +187,15 @@ def caption(item: Series) -> str:
     return f"{', '.join(known) or 'image'} ({size}{spacing})"
 
 
+def _kind(item: Series) -> tuple[Any, ...]:
+    return (item.acquisition.modality, item.sequence, item.plane, item.site)
+
+
 def _one_of_each(series: Sequence[Series]) -> list[Series]:
     """Kinds in turn, so that a common kind does not crowd out a rare one."""
     kinds: dict[tuple[Any, ...], list[Series]] = {}
     for item in sorted(series, key=lambda item: item.key):
-        kinds.setdefault((item.acquisition.modality, item.sequence, item.plane, item.site), []).append(item)
+        kinds.setdefault(_kind(item), []).append(item)
     rounds = max((len(items) for items in kinds.values()), default=0)
     ordered = (items[turn] for turn in range(rounds) for items in kinds.values() if turn < len(items))
     chosen = [item for item, _ in zip(ordered, range(max(MOST_THUMBNAILS // 2, len(kinds))), strict=False)]

@@ -283,7 +283,7 @@ def _colours(series: Sequence[Series], truth: Mapping[str, Any], classes: Sequen
 
 
 def thumbnails(cohort: Cohort, folder: Path, *, most: int = 12) -> Block:
-    """Middle slices of the first patients' series as small pictures, in radiological convention."""
+    """Middle slices of some series of every kind as small pictures, in radiological convention."""
     from radfoundry.data import summary
 
-    return summary.thumbnail_block(cohort.series[:most], folder)
+    return summary.thumbnail_block(cohort.series, folder, most=most)

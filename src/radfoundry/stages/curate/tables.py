@@ -32,7 +32,7 @@ def exact(value: int) -> Estimate:
 def cards(cohort: Cohort, verdicts: Mapping[str, Judgement], folder: Path) -> Block:
     """Every series as a card with its picture, verdict and reasons; at most MOST_PICTURES pictures, flagged first."""
     from radfoundry.data.sequence_rules import SEQUENCES
-    from radfoundry.data.summary import caption
+    from radfoundry.data.summary import caption, sides
 
     order = {"leave out": 0, "review": 1, "good": 2}
     pictured = sorted(cohort.series, key=lambda series: (order[verdicts[series.key].verdict], series.key))[
@@ -53,7 +53,7 @@ def cards(cohort: Cohort, verdicts: Mapping[str, Judgement], folder: Path) -> Bl
     return {
         "kind": "series",
         "title": "Series",
-        "note": "Flagged series first. The patient's right is on the left.",
+        "note": f"Flagged series first. {sides(cohort.series)}",
         "rows": rows,
         "choices": list(SEQUENCES),
         "command": f"radfoundry label {cohort.path} corrections.csv --on series",

@@ -206,6 +206,7 @@ def correction(series: Series, found: Sequence[Mapping[str, Any]]) -> dict[str, 
 def _cards(cohort: Cohort, found: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path) -> Block:
     """Every series as a card with its picture, type, confidence and reasons; those to be looked at first."""
     from radfoundry.data.sequence_rules import SEQUENCES as WORDS
+    from radfoundry.data.summary import sides
 
     review = {key for key, items in found.items() if any(item["sequence"] == REVIEW for item in items)}
     pictured = sorted(cohort.series, key=lambda series: (series.key not in review, series.key))[:MOST_PICTURES]
@@ -224,7 +225,7 @@ def _cards(cohort: Cohort, found: Mapping[str, Sequence[Mapping[str, Any]]], fol
     return {
         "kind": "series",
         "title": "Series",
-        "note": "Those to be looked at first. The patient's right is on the left.",
+        "note": f"Those to be looked at first. {sides(cohort.series)}",
         "rows": rows,
         "choices": sorted({*WORDS, *(cohort_word(name) for name in SEQUENCES)}),
         "command": f"radfoundry label {cohort.path} corrections.csv --on series",

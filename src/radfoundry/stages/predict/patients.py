@@ -40,7 +40,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             )
             writer.metrics["cases-answered"] = _count(len(rows))
             writer.metrics["images-refused"] = _count(len(refused))
-            writer.notes += _remarks(refused, names)
+            writer.notes += [*_remarks(refused, names), *_taken_for(cohort, said.refused, model.accepts.modality)]
             runs.write_json(writer.folder / "blocks.json", _blocks(model, rows, refused))
     return writer.finished
 
@@ -115,6 +115,14 @@ def _remarks(refused: list[tuple[str, str]], names: Mapping[str, str]) -> list[s
     masks = called_so(name for name in names.values() if name not in dict(refused))
     said = counted(masks.total(), "file is", "files are")
     return lines + ([f"{said} called like masks ({', '.join(sorted(masks))}) but read as images"] if masks else [])
+
+
+def _taken_for(cohort: Cohort, refused: Any, modality: tuple[str, ...]) -> list[str]:
+    """A picture or NIfTI file does not state its modality: that it was believed to be of the right one is said."""
+    outside = {key for key, *_ in refused}
+    silent = sum(item.acquisition.modality is None and item.key not in outside for item in cohort.series)
+    taken = " or ".join(modality)
+    return [f"{counted(silent, 'image')} without a modality taken for {taken}; modality= states it"] if silent else []
 
 
 def _blocks(model: Any, rows: list[dict[str, Any]], refused: list[tuple[str, str]]) -> list[dict[str, Any]]:
