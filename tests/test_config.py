@@ -68,3 +68,10 @@ def test_missing_file_and_malformed_word():
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         Toy().seed = 3
+
+
+def test_a_misspelt_key_inside_a_list_is_compared_with_its_own_neighbours():
+    from radfoundry.stages.curate.settings import Config
+
+    with pytest.raises(InputError, match=r"slots\.0\.sequnce: unknown key \(did you mean 'sequence'"):
+        config.check(Config, {"cohort": "c", "what": "slots", "slots": [{"name": "a", "sequnce": ["T1w"]}]})

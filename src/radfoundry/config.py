@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -114,7 +114,7 @@ def _expand_components(model: type[BaseModel], values: Mapping[str, Any]) -> dic
 def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
     path = ".".join(str(part) for part in problem["loc"]) or "settings"
     if problem["type"] == "extra_forbidden":
-        known = sorted(model.model_fields)
+        known = sorted(_inner(model, problem["loc"][:-1]).model_fields)
         near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"{path}: unknown key ({hint})"
@@ -122,3 +122,14 @@ def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
         return f"{path}: is required"
     given = repr(problem.get("input"))
     return f"{path}: {problem['msg'].lower()} (got {given[:80]})"
+
+
+def _inner(model: type[BaseModel], path: Sequence[Any]) -> type[BaseModel]:
+    """The settings that a path leads to, through lists and options; the outermost known ones where it leads nowhere."""
+    for step in path:
+        if isinstance(step, str) and step in model.model_fields:
+            parts = [model.model_fields[step].annotation]
+            while parts and not (isinstance(parts[0], type) and issubclass(parts[0], BaseModel)):
+                parts = [*get_args(parts[0]), *parts[1:]]
+            model = parts[0] if parts else model  # ty: ignore[invalid-assignment]
+    return model

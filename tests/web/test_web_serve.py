@@ -139,3 +139,11 @@ def test_the_list_as_a_file(tmp_path):
     page = index.write_index(tmp_path).read_text()
     assert 'href="a%20%3Cb%3E/report.html"' in page and "a &lt;b&gt;" in page
     assert index.write_index(tmp_path).read_text() == page
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path, capsys):
+    from radfoundry.cli.main import exit_code
+
+    assert exit_code(["serve", str(tmp_path / "nowhere")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "no such folder" in said

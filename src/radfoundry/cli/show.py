@@ -114,5 +114,6 @@ def serve(folder: Path, port: int) -> None:
     """Browse the runs in a folder at http://127.0.0.1:PORT; reachable from this machine only."""
     from radfoundry.web import serve as server
 
-    click.echo(f"http://127.0.0.1:{port} shows {folder}; stop with Ctrl-C", err=True)
+    if folder.is_dir():  # the server refuses any other
+        click.echo(f"http://127.0.0.1:{port} shows {folder}; stop with Ctrl-C", err=True)
     server.serve(folder, port=port)
