@@ -80,3 +80,15 @@ def test_bad_slots_are_one_clear_line(cohort, tmp_path, capsys):
 def test_json_says_how_many(cohort, tmp_path, capsys):
     assert exit_code(["curate", "slots", f"cohort={cohort}", "--to", str(tmp_path / "run"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["exams-complete"]["value"] == len(open_cohort(cohort))
+
+
+def test_a_film_that_cannot_be_measured_is_not_judged_instead_of_blamed():
+    from radfoundry.records import Estimate
+    from radfoundry.stages.curate.quality import UNJUDGED, judged
+
+    nothing = {"noise_share": Estimate.undefined("no air"), "clipped_share": Estimate(0.0)}
+    assert judged("MG", nothing).reasons == (UNJUDGED,)
+    assert judged("MR", nothing).reasons != (UNJUDGED,)
+    clipped = judged("MG", {**nothing, "clipped_share": Estimate(0.9)})
+    assert clipped.verdict == "leave out" and len(clipped.reasons) == 2
+    assert judged("MG", {"noise_share": Estimate(0.01)}).verdict == "good"

@@ -13,6 +13,7 @@ from radfoundry.records import Cohort, Estimate, Series
 from radfoundry.stages.curate.settings import Block, Config, Progress
 from radfoundry.stages.curate.tables import cards, exact, write_csv
 
+UNJUDGED = "not judged: the measures are made for slices through a body, not for films and ultrasound"
 MEASURES_VERSION = 3  # what was measured by an earlier one is measured again
 
 
@@ -105,6 +106,21 @@ def _remembered(path: Path) -> dict[str, Estimate] | None:
     return {name: Estimate.from_dict(item) for name, item in values.items()}
 
 
+def judged(modality: str | None, measures: Mapping[str, Estimate]) -> Judgement:
+    """The verdict on one series; a film or an ultrasound picture in which too little can be measured says why."""
+    from radfoundry.data.dicom_pixels import PROJECTIONS
+    from radfoundry.data.quality_rules import NEEDED, judge
+
+    if not measures:
+        return Judgement("leave out", ("cannot be measured",))
+    noise = measures.get(NEEDED)
+    if modality in (*PROJECTIONS, "US") and noise is not None and not noise.defined:
+        others = judge({name: value for name, value in measures.items() if name != NEEDED})
+        verdict = "review" if others.verdict == "good" else others.verdict
+        return Judgement(verdict, (*others.reasons, UNJUDGED))
+    return judge(measures)
+
+
 def _quality(
     cohort: Cohort,
     found: Mapping[str, Mapping[str, Estimate]],
@@ -112,12 +128,9 @@ def _quality(
     writer: runs.RunWriter,
 ) -> list[Block]:
     from radfoundry.data.quality import MEASURES
-    from radfoundry.data.quality_rules import VERDICTS, judge
+    from radfoundry.data.quality_rules import VERDICTS
 
-    verdicts = {
-        key: judge(values) if values else Judgement("leave out", ("cannot be measured",))
-        for key, values in found.items()
-    }
+    verdicts = {series.key: judged(series.acquisition.modality, found[series.key]) for series in cohort.series}
     counts = Counter(item.verdict for item in verdicts.values())
     rows = [
         {
@@ -145,6 +158,9 @@ def _quality(
         f"{len(rows)} series: {counts['good']} good, {counts['review']} to be looked at, "
         f"{counts['leave out']} to be left out. Nothing was changed: corrections.csv leaves them out once you add it."
     )
+    unjudged = sum(UNJUDGED in item.reasons for item in verdicts.values())
+    if unjudged:
+        summary += f" {unjudged} of them are films or ultrasound, which these measures do not judge."
     return [
         {"kind": "text", "title": "Summary", "paragraphs": [summary]},
         _with_scores(cards(cohort, verdicts, writer.folder), scores),
