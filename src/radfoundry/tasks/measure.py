@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -191,6 +192,24 @@ def _one_against_rest(predictions: Predictions, _task: Task, seed: int) -> dict[
         for name in np.unique(predictions.target)
     }
     return {"auroc-one-against-rest": mean, **each}
+
+
+def by_class_name(numbers: Mapping[str, Estimate], classes: Sequence[str]) -> dict[str, Estimate]:
+    """The same numbers, those of one class under its name: `auroc-class-1` becomes `auroc-benign`.
+
+    Names that two classes share after spaces and capitals are gone stay numbers.
+
+    >>> list(by_class_name({"auroc-class-1": Estimate(0.9), "mae": Estimate(1.0)}, ["benign", "Well known"]))
+    ['auroc-well-known', 'mae']
+    """
+    words = [re.sub(r"[^\w.+]+", "-", str(name).strip().lower()) for name in classes]
+
+    def named(found: re.Match[str]) -> str:
+        place = int(found.group(1))
+        known = place < len(words) and words[place] and words.count(words[place]) == 1
+        return f"auroc-{words[place]}" if known else found.group(0)
+
+    return {re.sub(r"auroc-class-(\d+)", named, name): value for name, value in numbers.items()}
 
 
 def one_class(predictions: Predictions, number: int) -> Predictions:

@@ -60,7 +60,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         probe.write_predictions(found.predictions, writer.folder / "predictions.parquet", answers=found.answers)
         own = {**metrics, **plain}
         if asked.climb or asked.beside:
-            own = measure.measure(found.predictions, task, seed=config.seed)
+            own = measure.by_class_name(measure.measure(found.predictions, task, seed=config.seed), classes)
         _write_contributions(asked, writer.folder)
         _write_predictor(config, asked, own, writer.folder)
         _write_encoder(config, asked, writer.folder)
@@ -263,7 +263,7 @@ def _numbers(config: Config, asked: _Asked) -> tuple[dict[str, Estimate], dict[s
     plain = measure.trivial(predictions, task, seed=config.seed)
     if asked.climb is not None:
         metrics, gaps = ladder_pages.numbers(asked.climb, task, seed=config.seed)
-        return {**metrics, **gaps}, plain
+        return measure.by_class_name({**metrics, **gaps}, asked.classes), plain
     metrics = measure.measure(predictions, task, seed=config.seed)
     if asked.beside is not None:
         from radfoundry.tasks import contributions, fusion_beside
@@ -271,7 +271,8 @@ def _numbers(config: Config, asked: _Asked) -> tuple[dict[str, Estimate], dict[s
         metrics |= fusion_beside.numbers(asked.beside, task, seed=config.seed)
         metrics |= contributions.sizes(asked.beside.added) if asked.beside.added else {}
     metrics |= asked.gaps
-    return metrics | measure.finished(predictions, asked.found.answers, task, seed=config.seed), plain
+    metrics |= measure.finished(predictions, asked.found.answers, task, seed=config.seed)
+    return measure.by_class_name(metrics, asked.classes), plain
 
 
 def _called(config: Config, numbers: Mapping[str, Estimate]) -> dict[str, Estimate]:
