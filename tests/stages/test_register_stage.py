@@ -111,3 +111,8 @@ def test_an_image_that_leaves_the_other_is_warned_about(images):
     for matrix, said in ((np.eye(4), 0), (far, 1)):
         found = SimpleNamespace(transform=SimpleNamespace(matrix=matrix))
         assert len(register_stage._left_the_image(config, given, found)) == said
+
+
+def test_two_ways_that_disagree_are_warned_about():
+    far, near = (SimpleNamespace(inverse_gap_mm=np.full(8, gap)) for gap in (17.0, 0.4))
+    assert "17 mm" in register_stage._two_ways(far)[0] and register_stage._two_ways(near) == []

@@ -22,6 +22,7 @@ PLAIN = "mind"
 AXES = ("x", "y", "z")
 MOST_MOVED_VOXELS = 300_000_000
 LEAST_KEPT = 0.6
+LARGEST_GAP_MM = 5.0
 
 
 class Config(Settings):
@@ -81,7 +82,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     found = register.register(given.moving, given.fixed, encoder=encoder, options=options, progress=progress)
     with runs.writing("register", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
         writer.inputs.update(given.contents)
-        writer.notes += [*given.notes, *_left_the_image(config, given, found)]
+        writer.notes += [*given.notes, *_left_the_image(config, given, found), *_two_ways(found)]
         writer.metrics.update(_numbers(found))
         blocks = _write(config, given, found, writer)
         runs.write_json(writer.folder / "blocks.json", blocks)
@@ -313,6 +314,17 @@ def _changes(
     change.write(said, writer.folder / "lesions.csv")
     writer.metrics.update(said.metrics)
     return change.blocks(said)
+
+
+def _two_ways(found: Any) -> list[str]:
+    """A warning where the way there and the way back disagree so much that at most one of them can be right."""
+    gap = float(found.inverse_gap_mm.mean())
+    if gap <= LARGEST_GAP_MM:
+        return []
+    return [
+        f"the way there and the way back differ by {gap:.0f} mm on average: at most one of them is right; do not use "
+        "the result without looking"
+    ]
 
 
 def _left_the_image(config: Config, given: _Given, found: Any) -> list[str]:

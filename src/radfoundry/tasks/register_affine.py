@@ -21,6 +21,7 @@ COARSE, FINE = 2, 1
 KEPT = 3
 POINTS = {COARSE: 1_500, FINE: 3_000}
 LEAST_OVERLAP = 0.4
+KEPT_OVERLAP = 0.5
 DAMPING = (1e-3, 1e-6, 1e6)
 SMALLEST_STEP_MM = 0.05
 SETTLED_VOXELS = 0.1
@@ -30,7 +31,8 @@ SETTLED_VOXELS = 0.1
 class Pair:
     """Two images ready to be matched: the fixed one on the working grid, what counts in it, and the moving one.
 
-    `weight` `(I, J, K)` is 1 where the fixed image shows the patient, else 0.
+    `weight` `(I, J, K)` is 1 where the fixed image shows the patient, else 0. `least` is the share of it that the
+    moving image has to reach: two images that hardly meet can be alike in the little they share.
     """
 
     fixed: Volume
@@ -38,6 +40,7 @@ class Pair:
     moving: Volume
     describe: Describe
     seed: int = 0
+    least: float = LEAST_OVERLAP / 2
     known: dict[bytes, tuple[Volume, torch.Tensor]] = field(default_factory=dict)
 
     def brought(self, matrix: np.ndarray) -> tuple[Volume, torch.Tensor]:
@@ -72,8 +75,10 @@ def align(pair: Pair, *, kind: str, start: np.ndarray, turns: bool = False, pass
 
     Shifts about the start, and with `turns` turns too, are searched; the best few are refined on a coarse grid and the
     best one finely.
-    Descriptors are computed anew after each refinement, so that they need not be blind to turns.
+    Descriptors are computed anew after each refinement, so that they need not be blind to turns. Nothing is
+    accepted that shares less than half of what the two images share at the start.
     """
+    pair = replace(pair, least=max(pair.least, KEPT_OVERLAP * _reached(pair, start)))
     candidates = [Fit(start, np.inf), *searched(pair, start, turns=turns)]
     coarse = [refined(pair, fit.matrix, kind="rigid", factor=COARSE) for fit in candidates]
     coarse.sort(key=lambda fit: fit.cost)
@@ -101,9 +106,15 @@ def unlike(pair: Pair, matrix: np.ndarray) -> float:
     """Mean squared difference of the descriptors of two images under a matrix, where both show something."""
     image, reach = pair.brought(matrix)
     weight = pair.weight * reach
-    if float(weight.sum()) < LEAST_OVERLAP / 2 * float(pair.weight.sum()):
+    if float(weight.sum()) < pair.least * float(pair.weight.sum()):
         return float("inf")
     return float(descriptor_distance(pair.describe(pair.fixed, FINE), pair.describe(image, FINE), weight))
+
+
+def _reached(pair: Pair, matrix: np.ndarray) -> float:
+    """The share of the patient in the fixed image that the moving one reaches under a matrix."""
+    _, reach = pair.brought(matrix)
+    return float((pair.weight * reach).sum() / pair.weight.sum().clamp_min(1e-6))
 
 
 def _moved(pair: Pair, one: np.ndarray, other: np.ndarray) -> float:
@@ -215,6 +226,7 @@ class _Problem:
     values: torch.Tensor
     affine: np.ndarray
     channels: int
+    least: float = LEAST_OVERLAP / 2
 
     @classmethod
     def of(cls, pair: Pair, moving: torch.Tensor, reach: torch.Tensor, factor: int) -> _Problem:
@@ -231,7 +243,7 @@ class _Problem:
         seen = (reach > 0.99).float()[None]
         maps, values = torch.cat([moving, *slopes, seen]), torch.cat([moving, seen])
         points, wanted = points_to_world(grid.affine, places), fixed.flatten(1)[:, chosen]
-        return cls(points, wanted, maps, values, grid.affine, len(fixed))
+        return cls(points, wanted, maps, values, grid.affine, len(fixed), pair.least)
 
     def _read(self, move: np.ndarray, maps: torch.Tensor) -> torch.Tensor:
         voxels = points_to_voxels(self.affine, points_to_world(move, self.points))
@@ -241,7 +253,7 @@ class _Problem:
         """Mean squared difference over the points that the moving image reaches; infinite where few are reached."""
         read = self._read(move, self.values)
         reach = read[-1]
-        if float(reach.mean()) < LEAST_OVERLAP / 2:
+        if float(reach.mean()) < self.least:
             return float("inf")
         return float((((read[:-1] - self.wanted) ** 2).mean(dim=0) * reach).sum() / reach.sum())
 

@@ -33,8 +33,6 @@ class Align(nn.Module):
     ) -> None:
         super().__init__()
         self.by, self.same_findings, self.together = by, same_findings, together
-        if same_findings:
-            self.needs = (*self.needs, "findings")
         self.image = projection(shapes.pooled, width)
         self.report = projection(shapes.text_width, width)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
@@ -127,9 +125,9 @@ def build(
 ) -> Align:
     """Image-report alignment with study-level soft targets (Decipher-MR stage 2; sigmoid as SigLIP and ConceptCLIP).
 
-    by: `softmax` or `sigmoid`. same_findings: reports that state the same findings count as partners too, so that
-    two normal exams are no negatives of each other; turn it off where reports tell more than their findings, for
-    example which part of the body is shown. bias: where the sigmoid's bias starts; the published -10 is for thousands
+    by: `softmax` or `sigmoid`. same_findings: reports that state the same findings count as partners too, where the
+    findings are known, so that two normal exams are no negatives of each other; turn it off where reports tell more
+    than their findings, for example which part of the body is shown. bias: where the sigmoid's bias starts; the published -10 is for thousands
     of pairs a step, about minus the logarithm of the batch suits small ones. together: the mean of a patient's views
     meets the report, and not each view by itself, for findings that only one of them shows.
     """
