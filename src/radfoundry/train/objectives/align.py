@@ -127,9 +127,9 @@ def build(
 
     by: `softmax` or `sigmoid`. same_findings: reports that state the same findings count as partners too, where the
     findings are known, so that two normal exams are no negatives of each other; turn it off where reports tell more
-    than their findings, for example which part of the body is shown. bias: where the sigmoid's bias starts; the published -10 is for thousands
-    of pairs a step, about minus the logarithm of the batch suits small ones. together: the mean of a patient's views
-    meets the report, and not each view by itself, for findings that only one of them shows.
+    than their findings, for example which part of the body is shown. bias: where the sigmoid's bias starts; the
+    published -10 is for thousands of pairs a step, about minus the logarithm of the batch suits small ones. together:
+    the mean of a patient's views meets the report, and not each view by itself, for findings that only one shows.
     """
     if by not in ("softmax", "sigmoid"):
         raise InputError(f"by={by!r}", where="objective align", remedy="softmax or sigmoid")
