@@ -91,7 +91,7 @@ def test_the_command_takes_reports_with_the_scans(folder, tmp_path):
     (tmp_path / "texts" / "MRN00003.txt").write_text("FINDINGS: No mass.")
     made = ingest(folder / "scans", folder / "cohort", reports=str(tmp_path / "texts"))
     assert made.outputs["cohort"] == open_cohort(folder / "cohort").fingerprint
-    assert any("1 reports read" in note for note in made.notes) and "FINDINGS: No mass." in said(folder)
+    assert any("1 report read" in note for note in made.notes) and "FINDINGS: No mass." in said(folder)
 
 
 @pytest.mark.parametrize(
