@@ -333,7 +333,7 @@ def _left_the_image(config: Config, given: _Given, found: Any) -> list[str]:
 
     fixed, start = (
         given.fixed.geometry,
-        register._start(given.moving, given.fixed, register.Options(start=config.start)),
+        register.beginning(given.moving, given.fixed, register.Options(start=config.start)),
     )
     before = register.covered(given.moving.geometry, fixed, start)
     after = register.covered(given.moving.geometry, fixed, found.transform.matrix)

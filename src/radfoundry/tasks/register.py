@@ -96,7 +96,7 @@ def register(
     spacing = asked.spacing_mm or working_spacing(fixed, moving)
     describe = describer(encoder)
     pair = _pair(moving, fixed, spacing, describe, asked.seed)
-    start = _start(moving, fixed, asked)
+    start = beginning(moving, fixed, asked)
     kind = "affine" if asked.model == "deformable" else asked.model
     before = register_affine.unlike(pair, start)
     if progress:
@@ -236,7 +236,11 @@ def _usable(volume: Volume, name: str) -> None:
         raise InputError("is empty: every voxel has the same value", where=where, finding="empty")
 
 
-def _start(moving: Volume, fixed: Volume, asked: Options) -> np.ndarray:
+def beginning(moving: Volume, fixed: Volume, asked: Options) -> np.ndarray:
+    """Where the search begins, 4x4 from fixed to moving mm: as the headers say, or with both middles together.
+
+    Refuses two images whose headers put them apart.
+    """
     start = np.eye(4)
     if asked.start == "centre":
         start[:3, 3] = _middle(moving.geometry) - _middle(fixed.geometry)
