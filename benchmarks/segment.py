@@ -12,7 +12,9 @@ import argparse
 import csv
 import json
 import os
+import platform
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +139,16 @@ def written(value: Estimate) -> dict[str, Any]:
     return {"value": round(value.value, 4), "low": round(value.low, 4), "high": round(value.high, 4), "n": value.n}
 
 
+def about() -> dict[str, str]:
+    """The machine, the versions and the date of what was measured last."""
+    return {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores shared with other work, one thread",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
 def main() -> None:
     """Print every way and keep the numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -155,6 +167,7 @@ def main() -> None:
         known[key] = measure(
             options.set, Path(os.environ["RADFOUNDRY_DATA"]), labels=labels, ways=options.way, steps=options.steps
         )
+        known["about"] = about()
         RESULTS.write_text(json.dumps(known, indent=1) + "\n")
         for name, row in known[key].items():
             print(name, row)
