@@ -100,6 +100,23 @@ def test_files_of_one_name_from_two_folders_are_two_images(tmp_path):
         Config(sources=(str(tmp_path / "south/scans"),), to=str(tmp_path / "one"), key_file=str(tmp_path / "key"))
     )
     assert any("1 image file has changed and took the place" in note for note in again.notes)
+    both = Config(
+        sources=(str(tmp_path / "north/scans"), str(tmp_path / "south/scans")),
+        to=str(tmp_path / "one"),
+        key_file=str(tmp_path / "key"),
+    )
+    run(both)
+    keys = {series.key for series in open_cohort(tmp_path / "one").series}
+    assert len({series.content for series in open_cohort(tmp_path / "one").series}) == len(keys) == 2
+    assert {row[0] for row in trace(both)} == keys
+
+
+def test_a_file_is_traced_whichever_folder_above_it_is_given(tmp_path):
+    write_nifti(volume(1), tmp_path / "scans" / "day1" / "t1.nii.gz")
+    to = {"to": str(tmp_path / "cohort"), "key_file": str(tmp_path / "key")}
+    run(Config(sources=(str(tmp_path / "scans"),), **to))
+    (row,) = trace(Config(sources=(str(tmp_path / "scans" / "day1"),), **to))
+    assert row[0] == open_cohort(tmp_path / "cohort").series[0].key and row[3].endswith("day1/t1.nii.gz")
 
 
 def test_a_second_run_changes_nothing(mixed):

@@ -41,7 +41,7 @@ class ReadTask:
         """What identifies the contents of the files, wherever they lie: keyed SOP UIDs, or size and time."""
         if self.kind == "dicom":
             return sorted({item.sop_uid or f"{item.rows} {item.instance_number}" for item in self.instances})
-        return [f"{file.size}-{file.modified}" for file in self.files]
+        return [content_of_file(file) for file in self.files]
 
 
 def read_task(task: ReadTask) -> Outcome:
@@ -149,6 +149,11 @@ def _case_row(person: Person) -> dict[str, Any]:
         "year": person.year,
         "stated": person.stated,
     }
+
+
+def content_of_file(file: FileSeen) -> str:
+    """What tells the content of an image file from another's under the same name: its size and time."""
+    return f"{file.size}-{file.modified}"
 
 
 def series_key_of_file(file: FileSeen, rules: Rules) -> str:

@@ -27,6 +27,7 @@ from radfoundry.data.inventory import (
     PASSING,
     FileSeen,
     failure,
+    inspect,
     instance_of,
     is_sidecar,
     person_of,
@@ -276,6 +277,8 @@ def _inventory(
     for file, row in found:
         if is_sidecar(file, stems, suffixes):
             continue
+        if row["kind"] in IMAGES and row.get("task") in tasks:
+            row = inspect(file, rules)  # inspected when another file had the name that it went by
         if row.get("reason"):
             error = InputError(row["what"], finding=row["reason"], remedy=remedy_for(row["reason"]))
             refused.append(rejection(file, rules, error))
