@@ -83,6 +83,18 @@ def test_every_series_can_be_traced_to_its_files_and_nothing_is_written_for_it(m
     assert snapshot(folder / "cohort") == before
 
 
+def test_another_key_or_other_folders_are_said_and_not_an_empty_list(mixed, tmp_path):
+    folder, _, _ = mixed
+    (tmp_path / "key").write_text("11" * 32)
+    given = {"sources": (str(folder / "scans"),), "to": str(folder / "cohort")}
+    for asked in (trace, explain):
+        with pytest.raises(InputError, match="not the key that the cohort was made with"):
+            list(asked(Config(**given, key_file=str(tmp_path / "key"))))
+    (tmp_path / "scans").mkdir()
+    with pytest.raises(InputError, match="none of these files is in it"):
+        list(trace(Config(**{**given, "sources": (str(tmp_path / "scans"),)}, key_file=str(folder / "test.key"))))
+
+
 def test_files_of_one_name_from_two_folders_are_two_images(tmp_path):
     for site in ("north", "south"):
         (tmp_path / site / "scans").mkdir(parents=True)

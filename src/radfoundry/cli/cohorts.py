@@ -13,7 +13,7 @@ from radfoundry.cli import talk
 from radfoundry.cli.verbs import Verb
 from radfoundry.records import InputError, counted
 
-SHOWN = {"explain": ("file", "reason", "remedy"), "trace": ("series", "patient", "case", "file")}
+LISTED = {"explain": ("file", "reason", "remedy"), "trace": ("series", "patient", "case", "file")}
 
 
 @click.command("ingest", cls=Verb)
@@ -36,10 +36,11 @@ def ingest(words: tuple[str, ...], to: Path, key_file: Path | None, as_json: boo
     if key_file is not None:
         values["key_file"] = str(key_file)
     config = settings.load(stage.Config, values, overrides, where="ingest settings")
-    for name, header in SHOWN.items():
+    for name, header in LISTED.items():
         if asked[name]:
             rows = list(getattr(stage, name)(config))
-            click.echo("These are real paths; they may name patients.", err=True)
+            said = "These are real paths; they may name patients." if rows else "No file there is listed as not used."
+            click.echo(said, err=True)
             talk.show_table(rows, header=header)
     if any(asked.values()):
         return

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from radfoundry.data.assembly import Done, read_done
+from radfoundry.data.assembly import WORK, Done, read_done
+from radfoundry.data.cohort import open_cohort
+from radfoundry.data.cohort_tables import read_table
 from radfoundry.data.dicom_series import group_instances
 from radfoundry.data.identity import Rules
-from radfoundry.data.intake import content_of_file, series_key_of_file, series_keys
+from radfoundry.data.intake import content_of_file, file_label, series_key_of_file, series_keys
 from radfoundry.data.inventory import FileSeen, file_name, inspect, instance_of, person_of, read_parts
+from radfoundry.records import InputError
 
 INVENTORY = "inventory"
 
@@ -31,6 +34,41 @@ class Traced:
         """The file, or the first of several with their number."""
         more = len(self.files) - 1
         return self.files[0] + (f" (and {more} more)" if more else "")
+
+
+def require_key(cohort: str | Path, rules: Rules, key_file: str | Path) -> None:
+    """Refuse another key than that of the cohort: with it no file would be known again."""
+    settings = open_cohort(cohort).provenance.get("settings", {})
+    if settings.get("key", rules.names.fingerprint) != rules.names.fingerprint:
+        raise InputError(
+            "this is not the key that the cohort was made with",
+            where=str(key_file),
+            remedy="give that one by --key-file",
+            finding="other-key",
+        )
+
+
+def refused(cohort: str | Path, files: Iterable[FileSeen], rules: Rules) -> Iterator[tuple[str, str, str]]:
+    """The path, reason and remedy of every file that a cohort lists as not used."""
+    rows = {row["file"]: row for row in read_table(Path(cohort) / "rejected.parquet", "rejected")}
+    for file in files:
+        row = rows.get(file_label(file, rules))
+        if row is not None:
+            yield str(file.source), f"{row['reason']}: {row['what']}", row["remedy"]
+
+
+def kept(cohort: str | Path, files: Iterable[FileSeen], rules: Rules) -> list[Traced]:
+    """The series of a cohort that these files are, in the order of the files; refuses files that are none of them."""
+    there = {series.key for series in open_cohort(cohort).series}
+    found = [item for item in traced(files, rules, Path(cohort) / WORK) if item.series in there]
+    if not found:
+        raise InputError(
+            "none of these files is in it",
+            where=str(cohort),
+            remedy="give the folders that it was made from",
+            finding="not-in-cohort",
+        )
+    return found
 
 
 def traced(files: Iterable[FileSeen], rules: Rules, work: str | Path) -> Iterator[Traced]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from radfoundry.config import Settings
-from radfoundry.data import ingest_remarks
+from radfoundry.data import ingest_remarks, traced
 from radfoundry.data.assembly import WORK, Done, agree_on_settings, assemble, keep_done, locked, read_done
 from radfoundry.data.bids import parse_name
 from radfoundry.data.cohort import RECORD, volume_path
@@ -143,26 +143,19 @@ def rules_of(config: Config, *, create_key: bool) -> Rules:
 
 def explain(config: Config) -> Iterator[tuple[str, str, str]]:
     """Which file is which row of the rejected table: (path, reason, remedy), for the local screen alone."""
-    from radfoundry.data.cohort_tables import read_table
-
-    rules = rules_of(config, create_key=False)
-    rows = {row["file"]: row for row in read_table(Path(config.to) / "rejected.parquet", "rejected")}
-    for file in seen(config.sources):
-        row = rows.get(file_label(file, rules))
-        if row is not None:
-            yield str(file.source), f"{row['reason']}: {row['what']}", row["remedy"]
+    yield from traced.refused(config.to, seen(config.sources), _rules_as_made(config))
 
 
 def trace(config: Config) -> Iterator[tuple[str, str, str, str]]:
     """Which file is which series of the cohort: (series, patient, case, path), for the local screen alone."""
-    from radfoundry.data.cohort import open_cohort
-    from radfoundry.data.traced import traced
+    for found in traced.kept(config.to, seen(config.sources), _rules_as_made(config)):
+        yield found.series, found.patient, found.case, found.place
 
+
+def _rules_as_made(config: Config) -> Rules:
     rules = rules_of(config, create_key=False)
-    there = {series.key for series in open_cohort(config.to).series}
-    for found in traced(seen(config.sources), rules, Path(config.to) / WORK):
-        if found.series in there:
-            yield found.series, found.patient, found.case, found.place
+    traced.require_key(config.to, rules, config.key_file or default_key_file(config.to))
+    return rules
 
 
 def _shaping(config: Config, rules: Rules) -> dict[str, Any]:
