@@ -35,6 +35,7 @@ def test_ways_are_compared_on_simulated_annotators(tmp_path):
         (["cohort=simulated", "task.methods=[vote]"], "methods vote"),
         (["cohort=simulated", "tune.stepz=1"], "did you mean 'steps'"),
         (["cohort=nowhere"], "not a cohort"),
+        (["cohort=nowhere", "permute_labels=true"], "permute_labels: masks of a cohort are not dealt out here"),
     ],
 )
 def test_wrong_questions_are_one_line(tmp_path, words, said, capsys):

@@ -170,6 +170,21 @@ def test_places_come_from_three_labels_and_missing_ones_are_noted():
     assert notes == ["1 exam without the landmark left out"]
 
 
+def test_exams_without_a_mask_and_masks_without_the_structure_are_told_apart():
+    def exam(number, value):
+        image = series_of(scan(number), f"c{number}")
+        if value is None:
+            return Case(f"c{number}", f"c{number}", (image,))
+        drawn = Volume.of(np.full(image.shape[1:], value, np.uint8), scan(number).affine)
+        mask = replace(series_of(drawn, f"m{number}"), acquisition=Acquisition(modality="SEG"))
+        return Case(f"c{number}", f"c{number}", (image, mask))
+
+    cohort = Cohort(tuple(exam(number, value) for number, value in enumerate((2, 1, None, 1, 2))))
+    items, notes = localise.asked(cohort, localise.build(structure=2), {})
+    assert [item.case for item in items] == ["c0", "c4"]
+    assert notes == ["1 exam without a mask left out", "2 images whose mask lacks the structure left out"]
+
+
 @pytest.mark.parametrize(
     ("cohort", "options", "said"),
     [

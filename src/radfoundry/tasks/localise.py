@@ -179,7 +179,8 @@ def _place(case: Case, landmark: str) -> np.ndarray | None:
 
 def _from_masks(cohort: Cohort, task: Localise, wanted: Mapping[str, Any]) -> tuple[list[Asked], list[str]]:
     found, without = [], 0
-    for pair in masks.pairs(cohort, wanted=wanted):
+    drawn_on = masks.pairs(cohort, wanted=wanted)
+    for pair in drawn_on:
         drawn = [points for mask in pair.masks if (points := box_points(mask, task.structure)) is not None]
         if not drawn:
             without += 1
@@ -188,16 +189,16 @@ def _from_masks(cohort: Cohort, task: Localise, wanted: Mapping[str, Any]) -> tu
         points = np.mean(drawn, axis=0)
         found.append(Asked(pair.image, pair.case, pair.patient, points, middle_mm(geometry)))
     if not found:
-        drawn_on = [pair.masks[0] for pair in masks.pairs(cohort)]
-        values = sorted({int(v) for mask in drawn_on for v in np.unique(masks.mask_values(mask, may_be_empty=True))})
+        first = [pair.masks[0] for pair in drawn_on]
+        values = sorted({int(v) for mask in first for v in np.unique(masks.mask_values(mask, may_be_empty=True))})
         raise InputError(
             f"no mask has the value {', '.join(map(str, task.structure))}",
             where="task.structure",
             remedy=f"values here: {', '.join(str(value) for value in values if value)}",
             finding="label",
         )
-    left = len(cohort.cases) - len({item.case for item in found})
-    notes = [f"{counted(left, 'exam')} without a mask left out"] if left - without > 0 else []
+    left = len(cohort.cases) - len({pair.case for pair in drawn_on})
+    notes = [f"{counted(left, 'exam')} without a mask left out"] if left else []
     return found, notes + ([f"{counted(without, 'image')} whose mask lacks the structure left out"] if without else [])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ class _Pictures:
     patch: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     known: bool
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def run(config: Config, *, progress: Progress | None = None) -> Run:
@@ -40,12 +42,15 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     scores = {name: _scored(model, made) for name, model in models.items()}
     metrics = _numbers(scores, models[OURS], made, config.seed)
     with runs.writing("adapt", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
-        writer.inputs["images"] = config.cohort
+        writer.inputs.update(made.inputs)
         writer.metrics.update(metrics)
+        writer.notes += made.notes
         if not made.known:
             writer.notes.append(f"the truth is not known: tested against the masks fused by {task.several}")
         _write_scores(scores, writer.folder)
-        runs.write_json(writer.folder / "blocks.json", _blocks(models, made, metrics, writer.folder))
+        runs.write_json(
+            writer.folder / "blocks.json", _blocks(models, made, metrics, writer.folder, control=config.permute_labels)
+        )
     return writer.finished
 
 
@@ -94,9 +99,17 @@ def _of_cohort(task: Any, config: Config) -> _Pictures:
     from radfoundry.tasks import segment
     from radfoundry.train.dense import Drawn
 
+    if config.permute_labels:
+        raise InputError(
+            "masks of a cohort are not dealt out here",
+            where="permute_labels",
+            remedy="use cohort=simulated, or task=segment",
+            finding="no-control",
+        )
     question = segment.build(several=task.several, plan={"width": task.width})
     sides = segment.Sides(config.train_on, config.test_on, config.split, config.folds, config.seed)
-    parts = segment.parts(cohorts.open_cohort(config.cohort), question, sides)
+    cohort = cohorts.open_cohort(config.cohort)
+    parts = segment.parts(cohort, question, sides)
     single = [pair for pair in parts.train if len(pair.masks) < 2]
     if single:
         raise InputError(
@@ -117,7 +130,9 @@ def _of_cohort(task: Any, config: Config) -> _Pictures:
             tested.append((pair.patient, torch.from_numpy(item.array)))
             truth.append(item.classes)
     spacing = plan.spacing_mm or (1.0, 1.0, 1.0)
-    return _Pictures(train, tested, truth, (), segment.sizes_of(plan), plan.patch, spacing, False)
+    notes = tuple(masks.empty_notes(parts.empty, question.empty))
+    inputs = {"cohort": cohort.fingerprint}
+    return _Pictures(train, tested, truth, (), segment.sizes_of(plan), plan.patch, spacing, False, inputs, notes)
 
 
 def _taught(name: str, task: Any, made: _Pictures, fit: Any, progress: Progress | None) -> Any:
@@ -210,7 +225,7 @@ def _write_scores(scores: Mapping[str, Any], folder: Path) -> None:
 
 
 def _blocks(
-    models: Mapping[str, Any], made: _Pictures, metrics: Mapping[str, Estimate], folder: Path
+    models: Mapping[str, Any], made: _Pictures, metrics: Mapping[str, Estimate], folder: Path, *, control: bool
 ) -> list[dict[str, Any]]:
     from radfoundry.tasks import pages, segment_pages
     from radfoundry.volume import Volume
@@ -224,6 +239,7 @@ def _blocks(
             for name in models
             if name != OURS
         ),
+        *(["Every annotator outlined another picture on purpose: this is a negative control."] if control else []),
         "The idea is UMA-Net's (arXiv 2304.00466); its equations are not published, these are an interpretation.",
     ]
     shown = {}
