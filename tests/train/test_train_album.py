@@ -1,5 +1,7 @@
 """Batches of whole pictures: the same again, shared without overlap, reports with their exam; what is refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,9 @@ from train_samples import tiny_encoder
 
 from radfoundry import config as settings
 from radfoundry import registry
-from radfoundry.records import Features, InputError
+from radfoundry.records import Case, Cohort, Features, InputError
 from radfoundry.stages import pretrain
-from radfoundry.train import album, feeding, scene
+from radfoundry.train import album, cohort_source, feeding, scene
 from radfoundry.train.album import Album, FromAlbum
 from radfoundry.train.batches import Batch
 from radfoundry.train.objectives import align
@@ -46,6 +48,22 @@ def test_findings_are_read_from_the_reports_by_rules():
     said = ["FINDINGS: There is a joint effusion. No fracture.", "FINDINGS: A fracture line is seen.", "Unremarkable."]
     table, names = album.told([[text] for text in said])
     assert dict(zip(names, table.T.tolist(), strict=True)) == {"fracture": [0, 1, 0], "joint-effusion": [1, 0, 0]}
+
+
+def test_a_report_in_another_language_tells_nothing_and_is_nobodys_partner():
+    german = "Befund: Kein Nachweis einer Fraktur, aber ein Erguss ist im Gelenk und die Kniescheibe ist angehoben."
+    table, names = album.told([["FINDINGS: A joint effusion is seen."], [german], ["No joint effusion."]])
+    assert names == ("joint-effusion",) and table.tolist() == [[1], [-1], [0]]
+    batch = Batch(images=torch.zeros(3, 1, 1, 1, 1), case=torch.arange(3), findings=torch.full((3, 1), -1))
+    made = align.build(dataclasses.replace(shapes(1), findings=1), width=4)
+    assert made.pairs(scene.Scene(batch, None, 0), views=1).tolist() == torch.eye(3).bool().tolist()
+
+
+def test_exams_without_a_report_take_no_part_where_reports_are_read():
+    told = Cohort((Case("a", "p", reports=("FINDINGS: None.",)), Case("b", "q"), Case("c", "r", reports=(" ",))))
+    assert [case.key for case in cohort_source.reported(told).cases] == ["a"]
+    with pytest.raises(InputError, match="has no reports"):
+        cohort_source.reported(Cohort(told.cases[1:]))
 
 
 def test_shuffled_reports_belong_to_nobody_they_are_given_to(book):
@@ -86,6 +104,7 @@ def test_views_that_meet_their_report_together_do_so_as_their_mean(by):
         ({"simulated": 0.5}, "not simulated on the way"),
         ({"check_steps": 10}, "ask simulated volumes"),
         ({"objectives": [{"name": "translate"}]}, "cannot be learned from pictures"),
+        ({"objectives": ["contrast"]}, "set dense: 0"),
     ],
 )
 def test_what_pictures_cannot_do_is_refused_in_one_line(changed, said):

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from radfoundry import registry, runs
 from radfoundry.config import Component, Settings
-from radfoundry.records import Estimate, InputError, Run
+from radfoundry.records import Cohort, Estimate, InputError, Run, counted
 
 if TYPE_CHECKING:
     from radfoundry.train.checks import Checks
@@ -303,10 +303,19 @@ def _finish(config: Config, folder: Path, course: Course, checks: Checks) -> Run
     if config.cohort is not None:
         from radfoundry.data import cohort as cohorts
 
-        writer.inputs["cohort"] = cohorts.open_cohort(config.cohort).fingerprint
+        cohort = cohorts.open_cohort(config.cohort)
+        writer.inputs["cohort"] = cohort.fingerprint
+        writer.notes += _silent(config, cohort)
     _write_blocks(config, folder, course, checks)
     writer.unstable |= {"log.jsonl", "checks.jsonl", "state.safetensors", "blocks.json", "losses.png", "probes.png"}
     return runs.finish(writer, "pretrain", config.model_dump(mode="json", exclude={"to"}), seed=config.seed)
+
+
+def _silent(config: Config, cohort: Cohort) -> list[str]:
+    """How many exams took no part for want of a report."""
+    taught = cohort if config.split is None else cohort.part(config.split, "train")
+    left = sum(not any(text.strip() for text in case.reports) for case in taught.cases) if config.reports else 0
+    return [f"{counted(left, 'exam')} without a report left out (reports=false takes all)"] if left else []
 
 
 def gained(config: Config, folder: Path) -> dict[str, Estimate]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from radfoundry.config import Component
 from radfoundry.data import prepare
 from radfoundry.nets import embedding
 from radfoundry.records import Case, Cohort, EncoderSpec, InputError, Series
@@ -20,7 +21,7 @@ from radfoundry.train.sources import shared_cases
 
 # What can be learned from whole pictures without anything that only the simulator knows.
 OBJECTIVES = ("align", "supervised", "similar", "contrast")
-RAREST = 0.03
+RAREST, COMMONEST = 0.03, 0.97
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +29,8 @@ class Album:
     """The pictures of a cohort as an encoder reads them, kept in memory with two bytes a pixel.
 
     pictures `(V, I, J)` · exams: places in it, exam by exam · site `(V,)` · words: a report per exam, or None ·
-    findings `(N, F)` 1 where the report of an exam says that a finding is there, by the rules of `text.findings`, and
-    their names.
+    findings `(N, F)` 1 where the report of an exam says that a finding is there, by the rules of `text.findings`, -1
+    where they cannot read it, and their names.
     """
 
     pictures: np.ndarray
@@ -128,22 +129,29 @@ def gathered(
 
 
 def told(reports: Sequence[Sequence[str]]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """`(N, F)` 1 where an exam's reports say that a finding is there, and the findings' names.
+    """`(N, F)` 1 where an exam's reports say that a finding is there, 0 where not, and the findings' names.
 
-    What a report does not mention counts as not there. Findings of nearly nobody or nearly everybody are left out.
+    What a report does not mention counts as not there; a report that the rules cannot read (another language) tells
+    nothing, -1. Findings of nearly nobody or nearly everybody are left out.
     """
-    said = [
-        {
-            name
-            for name, verdict in findings.verdicts(findings.read("\n".join(texts))).items()
-            if verdict.state == "present"
-        }
-        for texts in reports
+    said = [_stated("\n".join(texts)) for texts in reports]
+    read = [one for one in said if one is not None]
+    names = [
+        name
+        for name in sorted(set().union(*read))
+        if RAREST <= sum(name in one for one in read) / len(read) <= COMMONEST
     ]
-    names = sorted(set().union(*said))
-    table = np.array([[int(name in one) for name in names] for one in said]).reshape(len(said), len(names))
-    kept = [place for place, share in enumerate(table.mean(axis=0)) if RAREST <= share <= 1 - RAREST]
-    return table[:, kept], tuple(names[place] for place in kept)
+    rows = [[-1] * len(names) if one is None else [int(name in one) for name in names] for one in said]
+    return np.array(rows, int).reshape(len(said), len(names)), tuple(names)
+
+
+def _stated(text: str) -> set[str] | None:
+    """The findings that a report says are there; None for a report that the rules refuse."""
+    try:
+        mentions = findings.read(text)
+    except InputError:
+        return None
+    return {name for name, verdict in findings.verdicts(mentions).items() if verdict.state == "present"}
 
 
 def shuffled(album: Album, *, seed: int) -> Album:
@@ -152,10 +160,18 @@ def shuffled(album: Album, *, seed: int) -> Album:
     return replace(album, words=dealt(album.words, seed=seed), findings=found)
 
 
-def refuse_unfit(names: list[str]) -> None:
-    """Refuse objectives that need a volume, or what only the simulator knows."""
-    for name in names:
-        if name not in OBJECTIVES:
+def refuse_unfit(objectives: Sequence[Component]) -> None:
+    """Refuse objectives that need a volume, or what only the simulator knows, or one place in several films."""
+    for part in objectives:
+        if part.name not in OBJECTIVES:
             raise InputError(
-                f"{name} cannot be learned from pictures", where="objectives", remedy=f"use {', '.join(OBJECTIVES)}"
+                f"{part.name} cannot be learned from pictures",
+                where="objectives",
+                remedy=f"use {', '.join(OBJECTIVES)}",
+            )
+        if part.name == "contrast" and part.options.get("dense") != 0:
+            raise InputError(
+                "films of an exam do not show the same anatomy at the same place",
+                where="objective contrast",
+                remedy="set dense: 0",
             )

@@ -15,9 +15,9 @@ class Batch:
     step of the run · protocol `(B, S)` sequence index · settings `(B, S, 5)` as `simulate.stream.SETTINGS`, 0 where
     there is none · labels and lesion `(B, I, J, K)` of the first view's grid · centre_mm `(B, S, 3)` in the template ·
     shift `(B, S, 3)` first voxel of each view in the patient's common grid · age_years `(B,)` · quality `(B, S, Q)`
-    physical parameters of image quality · site `(B,)` · findings `(B, F)` 0 or 1 · words `(B, T)` token numbers of the
-    report, 0 beyond its end · study `(B,)` number of the study the report belongs to · concepts `(B, C, 3)` rows of
-    first word, one past the last word, and concept number, -1 where there are fewer.
+    physical parameters of image quality · site `(B,)` · findings `(B, F)` 0 or 1, -1 unknown · words `(B, T)` token
+    numbers of the report, 0 beyond its end · study `(B,)` number of the study the report belongs to · concepts
+    `(B, C, 3)` rows of first word, one past the last word, and concept number, -1 where there are fewer.
     """
 
     images: torch.Tensor

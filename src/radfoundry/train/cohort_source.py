@@ -208,12 +208,17 @@ def settings_of(acquisition: Acquisition) -> np.ndarray:
     return np.array([*logs, acquisition.flip_angle_deg or 0.0, acquisition.field_strength_t or 0.0], np.float32)
 
 
+def reported(cohort: Cohort) -> Cohort:
+    """The exams with a report; without one there is nothing to meet, and silence is not health. Refuses none at all."""
+    cases = tuple(case for case in cohort.cases if any(text.strip() for text in case.reports))
+    if not cases:
+        raise InputError("this cohort has no reports", where=cohort.path or "cohort", remedy="set reports=false")
+    return replace(cohort, cases=cases)
+
+
 def reports_tokeniser(cohort: Cohort, *, size: int = 1024) -> Tokeniser:
     """A tokeniser trained on a cohort's own reports; refuses a cohort without any."""
-    texts = [text for case in cohort.cases for text in case.reports]
-    if not texts:
-        raise InputError("this cohort has no reports", where=cohort.path or "cohort", remedy="set reports=false")
-    return tokens.train(texts, size=size)
+    return tokens.train([text for case in reported(cohort).cases for text in case.reports], size=size)
 
 
 def shuffled(shelf: Shelf, *, seed: int) -> Shelf:

@@ -61,14 +61,15 @@ def _reading(simulated: Simulated, tokeniser: Tokeniser, config: Any, begun: ali
 
 
 def _learned_from(config: Any) -> Any:
-    """The cohort, or the part of it that may teach."""
+    """The cohort, or the part of it that may teach; where reports are read, its exams that have one."""
     cohort = cohorts.open_cohort(str(config.cohort))
-    return cohort if config.split is None else cohort.part(config.split, "train")
+    cohort = cohort if config.split is None else cohort.part(config.split, "train")
+    return cohort_source.reported(cohort) if config.reports else cohort
 
 
 def _of_pictures(config: Any, simulated: Simulated, spec: Any, known: Data) -> Data:
     """Whole pictures of a cohort; nothing is simulated on the way, and no simulated patient can be asked."""
-    album.refuse_unfit([part.name for part in config.objectives])
+    album.refuse_unfit(config.objectives)
     if config.cohort is None or config.simulated:
         raise InputError(
             "pictures are not simulated on the way", where="pretrain", remedy="set cohort=FOLDER and simulated=0"

@@ -71,7 +71,7 @@ class Align(nn.Module):
         if self.same_findings and scene.batch.findings is not None:
             said = gather(scene.batch.findings)
             ours = gather(scene.batch.findings.repeat_interleave(views, dim=0))
-            belongs = belongs | (ours[:, None] == said[None]).all(dim=2)
+            belongs = belongs | ((ours[:, None] == said[None]) & (said[None] >= 0)).all(dim=2)
         return belongs
 
 
