@@ -11,11 +11,11 @@ import torch
 from radfoundry.config import Component
 from radfoundry.data import prepare
 from radfoundry.nets import embedding
-from radfoundry.records import Case, Cohort, EncoderSpec, InputError, Series
+from radfoundry.records import Cohort, EncoderSpec, InputError
 from radfoundry.text import findings
 from radfoundry.text.tokens import Tokeniser
 from radfoundry.train.batches import Batch
-from radfoundry.train.cohort_source import FIRST_SAMPLE, dealt, words_of
+from radfoundry.train.cohort_source import FIRST_SAMPLE, dealt, numbered_sites, readable, words_of
 from radfoundry.train.processes import Place
 from radfoundry.train.sources import shared_cases
 
@@ -97,22 +97,7 @@ def gathered(
 ) -> Album:
     """Every picture that an encoder can read, prepared as its spec says; refuses a cohort without any."""
     plan = prepare.Plan(orientation=spec.orientation, spacing_mm=spec.spacing_mm, intensity=spec.intensity)
-    kept: list[Series] = []
-    exams: list[tuple[int, ...]] = []
-    cases: list[Case] = []
-    for case in cohort.cases:
-        fitting = [series for series in case.series if not embedding.refusal(series, spec)]
-        if fitting:
-            exams.append(tuple(range(len(kept), len(kept) + len(fitting))))
-            kept += fitting
-            cases.append(case)
-    if not kept:
-        raise InputError(
-            f"no series fits encoder {spec.name}",
-            where=str(cohort.path),
-            remedy="choose another encoder",
-            finding="modality",
-        )
+    kept, exams, cases = readable(cohort, spec)
     arrays = [embedding.image_of(series, plan, spec, cohort.path)[0, :, :, 0] for series in kept]
     if len({array.shape for array in arrays}) > 1:
         raise InputError(
@@ -121,11 +106,10 @@ def gathered(
             remedy="choose an encoder that brings them to one size, for example conv2d-tiny",
             finding="shape",
         )
-    sites = sorted({series.site or "" for series in kept})
-    site = np.array([sites.index(series.site or "") for series in kept])
+    _, site = numbered_sites(kept)
     words = words_of(cases, tokeniser, report_length)
     found, names = (None, ()) if tokeniser is None else told([case.reports for case in cases])
-    return Album(np.stack(arrays).astype(np.float16), tuple(exams), site, words, found, names)
+    return Album(np.stack(arrays).astype(np.float16), exams, site, words, found, names)
 
 
 def told(reports: Sequence[Sequence[str]]) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -156,35 +156,46 @@ def shelve(
     """
     if cohort.path is None:
         raise InputError("this cohort lies in no folder", where="cohort", remedy="open it from disk")
-    paths: list[Path] = []
+    kept, exams, cases = readable(cohort, spec)
+    paths = [prepared_path(series, spec, crop=crop, cache=Path(cohort.path) / "cache") for series in kept]
+    sites, site = numbered_sites(kept)
+    names = list(protocols)
+    return Shelf(
+        reader=PatchReader.open(paths, (crop, crop, crop)),
+        exams=exams,
+        protocol=np.array([names.index(s.sequence) if s.sequence in names else -1 for s in kept]),
+        settings=np.stack([settings_of(series.acquisition) for series in kept]),
+        site=site,
+        sites=sites,
+        words=words_of(cases, tokeniser, report_length),
+    )
+
+
+def readable(cohort: Cohort, spec: EncoderSpec) -> tuple[list[Series], tuple[tuple[int, ...], ...], list[Case]]:
+    """The series that an encoder can read, their places in that list exam by exam, and these exams; refuses none."""
     kept: list[Series] = []
     exams: list[tuple[int, ...]] = []
     cases: list[Case] = []
     for case in cohort.cases:
         fitting = [series for series in case.series if not embedding.refusal(series, spec)]
         if fitting:
-            exams.append(tuple(range(len(paths), len(paths) + len(fitting))))
-            paths += [prepared_path(series, spec, crop=crop, cache=Path(cohort.path) / "cache") for series in fitting]
+            exams.append(tuple(range(len(kept), len(kept) + len(fitting))))
             kept += fitting
             cases.append(case)
-    if not paths:
+    if not kept:
         raise InputError(
             f"no series fits encoder {spec.name}",
-            where=cohort.path,
+            where=cohort.path or "cohort",
             remedy="choose another encoder",
             finding="modality",
         )
-    sites = tuple(sorted({series.site or "" for series in kept}))
-    names = list(protocols)
-    return Shelf(
-        reader=PatchReader.open(paths, (crop, crop, crop)),
-        exams=tuple(exams),
-        protocol=np.array([names.index(s.sequence) if s.sequence in names else -1 for s in kept]),
-        settings=np.stack([settings_of(series.acquisition) for series in kept]),
-        site=np.array([sites.index(series.site or "") for series in kept]),
-        sites=sites,
-        words=words_of(cases, tokeniser, report_length),
-    )
+    return kept, tuple(exams), cases
+
+
+def numbered_sites(series: Sequence[Series]) -> tuple[tuple[str, ...], np.ndarray]:
+    """The names of the sites, sorted, and the number of each series' own `(V,)`."""
+    names = tuple(sorted({item.site or "" for item in series}))
+    return names, np.array([names.index(item.site or "") for item in series])
 
 
 def prepared_path(series: Series, spec: EncoderSpec, *, crop: int, cache: Path) -> Path:
