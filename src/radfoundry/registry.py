@@ -235,8 +235,9 @@ def check_options(builder: Callable[..., Any], options: Iterable[str], *, where:
 def unknown(kind: str, name: str, known: Iterable[str], *, where: str = "", remedy: str = "") -> InputError:
     """The error for a name that is not there: it names the nearest one, or lists what there is."""
     choices = sorted(known)
-    near = difflib.get_close_matches(name, choices, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(choices) or 'none'}"
+    folded = {choice.casefold(): choice for choice in choices}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    hint = f"did you mean {folded[near[0]]!r}?" if near else f"known: {', '.join(choices) or 'none'}"
     return InputError(
         f"unknown {kind} {name!r}",
         where=where,

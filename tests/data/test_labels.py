@@ -9,6 +9,8 @@ import pytest
 
 from radfoundry.data.cohort import open_cohort, read_labels, series_labels
 from radfoundry.data.labels import label, read_rows
+from radfoundry.data.pseudonyms import open_key
+from radfoundry.data.split_tables import read_assignment
 from radfoundry.records import InputError
 
 sys.path.append(str(Path(__file__).parents[1] / "stages"))
@@ -213,3 +215,35 @@ def test_labels_outlive_a_further_ingest(cohort):
 def test_a_workbook_is_told_from_a_broken_table(cohort):
     with pytest.raises(InputError, match="is a workbook, not a table; save its sheet as CSV"):
         label(cohort, table(cohort, "PK", name="labels.xlsx"))
+
+
+def test_a_row_that_differs_in_spelling_alone_is_said_to(cohort):
+    with pytest.raises(InputError, match="'mrn00001' is there as 'MRN00001'"):
+        label(cohort, table(cohort, "PatientID,y\nmrn00001,1\nMRN00002,0\n"))
+    with pytest.raises(InputError, match="name no patient") as caught:
+        label(cohort, table(cohort, "PatientID,y\nnobody,1\nMRN00002,0\n"))
+    assert "is there as" not in str(caught.value)
+
+
+def test_a_published_split_is_read_by_your_own_identifiers(cohort):
+    text = "PatientID,Part\nMRN00001,Training\nMRN00002,Testing\nMRN00003,\n"
+    found = read_assignment(cohort, table(cohort, text))
+    by_number = read_assignment(cohort, table(cohort, "PatientID,part\nMRN00001,train\n"))
+    assert sorted(set(found.values())) == ["test", "train"] and set(by_number) < set(found)
+    assert {case.patient for case in open_cohort(cohort).cases if case.key in found} == {
+        open_key(cohort.parent / "cohort.key", outside=cohort, create=False).patient(name)
+        for name in ("MRN00001", "MRN00002")
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("patient,part\nnobody,train\n", "1 of 1 rows name no patient"),
+        ("patient,part\nMRN00001,train\nMRN00001,test\n", "MRN00001 is in 'train' and in 'test'"),
+        ("patient,fold\nMRN00001,train\n", "needs the columns"),
+    ],
+)
+def test_a_split_table_that_does_not_fit_is_refused(cohort, text, said):
+    with pytest.raises(InputError, match=said):
+        read_assignment(cohort, table(cohort, text))

@@ -135,5 +135,18 @@ def test_bad_requests_are_refused():
         by_patient(cohort([1] * 9), parts={"train": 0.5, "test": 0.2})
     with pytest.raises(InputError, match="'y' is 1 for all 9 cases"):
         by_patient(cohort([1] * 9, [1] * 9), stratify_by="y")
-    with pytest.raises(InputError, match="no case has the label 'z'"):
+    with pytest.raises(InputError, match="unknown label 'z'"):
         by_patient(cohort([1] * 9), stratify_by="z")
+
+
+def test_a_misspelt_label_to_stratify_by_names_the_near_one():
+    cases = [Case(f"c{i}", f"p{i}", labels={"tumour": i % 2}) for i in range(8)]
+    with pytest.raises(InputError, match="did you mean 'tumour'"):
+        by_patient(cases, stratify_by="tumor")
+    with pytest.raises(InputError, match="did you mean 'tumour'"):
+        by_patient(cases, stratify_by="TUMOUR")
+
+
+def test_a_table_that_gives_nobody_a_part_is_no_split():
+    with pytest.raises(InputError, match="no case to a part"):
+        by_table(cohort([1, 1]), {})

@@ -112,6 +112,7 @@ def label(cohort: Path, table: Path, as_json: bool, **named: Any) -> None:
 @click.option("--test-from", help="First day of the test part, YYYY-MM-DD (by date).")
 @click.option("--validation-from", help="First day of the validation part, YYYY-MM-DD (by date).")
 @click.option("--table", type=click.Path(path_type=Path), help="CSV with columns case or patient, and part (by table).")
+@click.option("--key-file", type=click.Path(path_type=Path), help="Key of the pseudonyms, if not beside the cohort.")
 @click.option("--ignore-near-duplicates", is_flag=True, help="Do not keep near-duplicate images on one side.")
 @click.option("--replace", is_flag=True, help="Replace a split of the same name.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -133,7 +134,10 @@ def split(cohort: Path, by: str, name: str, as_json: bool, **named: Any) -> None
         return
     for part, count in counts.items():
         click.echo(f"{part}: {counted(count, 'case')}")
-    click.echo(f"kept together because they share an image, accession number or series: {together} groups")
+    outside = len(cohorts.open_cohort(cohort)) - sum(counts.values())
+    if outside:
+        click.echo(f"in no part: {counted(outside, 'case')}")
+    click.echo(f"kept together because they share an image, accession number or series: {counted(together, 'group')}")
 
 
 def split_options(cohort: Path, by: str, named: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +146,7 @@ def split_options(cohort: Path, by: str, named: dict[str, Any]) -> dict[str, Any
         "patient": ("test", "validation", "stratify_by", "seed"),
         "site": ("test_sites", "validation_sites"),
         "date": ("test_from", "validation_from"),
-        "table": ("table",),
+        "table": ("table", "key_file"),
     }[by]
     given = {key: value for key, value in named.items() if value is not None}
     foreign = sorted(set(given) - set(known))
@@ -165,22 +169,7 @@ def split_options(cohort: Path, by: str, named: dict[str, Any]) -> dict[str, Any
     if by == "site":
         return {key: tuple(str(value).split(",")) for key, value in given.items()}
     if by == "table":
-        return {"assignment": read_assignment(cohort, given.get("table"))}
+        from radfoundry.data.split_tables import read_assignment
+
+        return {"assignment": read_assignment(cohort, given.get("table"), key_file=given.get("key_file"))}
     return given
-
-
-def read_assignment(cohort: Path, table: Path | None) -> dict[str, str]:
-    """Case -> part from a table with the column `case` or `patient` (pseudonyms) and the column `part`."""
-    from radfoundry.cli.tables import read_columns
-    from radfoundry.data import cohort as cohorts
-
-    if table is None:
-        raise InputError("--table is missing", where="--by table", remedy="give a CSV with columns case and part")
-    columns = read_columns(table)
-    key = next((name for name in ("case", "patient") if name in columns), None)
-    if key is None or "part" not in columns:
-        raise InputError("needs the columns case (or patient) and part", where=str(table), remedy="rename them")
-    parts = dict(zip(map(str, columns[key]), map(str, columns["part"]), strict=True))
-    if key == "case":
-        return parts
-    return {case.key: parts[case.patient] for case in cohorts.open_cohort(cohort).cases if case.patient in parts}

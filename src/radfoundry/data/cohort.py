@@ -294,7 +294,7 @@ def split(
         refuse_moved_dates(cohort)
     existing = read_splits(path)
     if name in existing and not replace_existing:
-        raise InputError(f"there is a split {name!r} already", remedy="choose another name or replace it")
+        raise InputError(f"there is a split {name!r} already", remedy="choose another --name, or give --replace")
     together = case_duplicates(cohort) if near_duplicates else []
     extra: dict[str, Any] = {"together": together} if by == "patient" else {}
     parts = methods[by](cohort.cases, **options, **extra)

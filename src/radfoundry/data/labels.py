@@ -7,25 +7,19 @@ import io
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from radfoundry.data import label_values
 from radfoundry.data.cohort import CORRECTIONS, read_labels, read_record
 from radfoundry.data.cohort_tables import read_table, write_table
-from radfoundry.data.identity import stem_of
 from radfoundry.data.label_values import is_telling
-from radfoundry.data.pseudonyms import Pseudonyms, default_key_file, open_key
+from radfoundry.data.pseudonyms import Pseudonyms
+from radfoundry.data.row_keys import PLURALS, finder, key_column_of, names_of, refuse_unknown
 from radfoundry.records import InputError
 
 LEVELS = ("patient", "case", "series")
-PLURALS = {"patient": "patients", "case": "cases", "series": "series"}
-KEY_NAMES = {
-    "patient": ("patient", "patient_id", "patientid", "subject", "subject_id", "participant_id"),
-    "case": ("case", "case_id", "study", "study_uid", "studyinstanceuid", "exam"),
-    "series": ("series", "series_uid", "seriesinstanceuid", "file", "filename", "file_name", "image", "path"),
-}
 
 
 def label(
@@ -53,7 +47,7 @@ def label(
         raise InputError(f"cannot label {on!r}", remedy=f"choose one of {', '.join(LEVELS)}")
     record = read_record(cohort)
     rows = read_rows(table)
-    key_column = _key_column(rows, on, key_column, str(table))
+    key_column = key_column_of(rows, on, key_column, str(table))
     keyed = bool(record["provenance"].get("pseudonymised"))
     wanted = [name for name in rows[0] if name != key_column]
     telling = [name for name in wanted if keyed and is_telling(name, [row[name] for row in rows])]
@@ -72,7 +66,7 @@ def label(
         for name in wanted:
             _collect(values[name], key, row[name].strip(), given, name, str(table))
     if unknown and not (allow_missing and len(unknown) < len(rows)):
-        _refuse_unknown(unknown, len(rows), on, str(table))
+        refuse_unknown(unknown, len(rows), find=find, on=on, where=str(table))
     typed = {name: label_values.typed(name, values[name]) for name in wanted}
     _keep(cohort, on, typed, str(table))
     return {
@@ -82,17 +76,6 @@ def label(
         "left out": telling,
         "notes": [*label_values.remarks(typed), *_remarks_on_cells(typed, rows), *_nobody_asked(cohort, on, typed)],
     }
-
-
-def _refuse_unknown(unknown: Sequence[str], count: int, on: str, where: str) -> NoReturn:
-    listed = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
-    zeros = "; spreadsheets drop leading zeros: 7 for 007" if all(given.isdecimal() for given in unknown) else ""
-    raise InputError(
-        f"{len(unknown)} of {count} rows name no {on} of the cohort: {listed}",
-        where=where,
-        remedy=f"remove them, check the key column, or allow missing ones{zeros}",
-        finding="unknown-patients",
-    )
 
 
 def read_rows(table: str | Path) -> list[dict[str, str]]:
@@ -165,19 +148,6 @@ def _parquet_rows(path: Path) -> list[dict[str, str]]:
     return [{str(name): "" if value is None else str(value) for name, value in row.items()} for row in rows]
 
 
-def _key_column(rows: Sequence[Mapping[str, str]], on: str, asked: str | None, where: str) -> str:
-    names = list(rows[0]) if rows else []
-    if asked is not None:
-        if asked not in names:
-            raise InputError(f"no column {asked!r}", where=where, remedy=f"columns here: {', '.join(names)}")
-        return asked
-    found = [name for name in names if name.casefold().replace(" ", "_") in KEY_NAMES[on]]
-    if len(found) > 1:
-        listed = ", ".join(found)
-        raise InputError(f"several columns could name the {on}", where=where, remedy=f"say which: {listed}")
-    return found[0] if found else names[0]
-
-
 def _remarks_on_cells(typed: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> list[str]:
     """Words that count as missing are named, because `none` may be an answer."""
     return [remark for name in typed if (remark := label_values.missing_words(name, [row[name] for row in rows]))]
@@ -191,49 +161,6 @@ def _nobody_asked(cohort: str | Path, on: str, typed: Mapping[str, tuple[str, Ma
     return [
         f"{name}: {count} of {len(everybody)} {PLURALS[on]} have no value" for name, count in lacking.items() if count
     ]
-
-
-def names_of(cohort: str | Path, record: Mapping[str, Any], key_file: str | Path | None) -> Pseudonyms | None:
-    """The cohort's key; None when it is not there and was not asked for: then only pseudonyms can be matched."""
-    place = Path(key_file) if key_file else default_key_file(cohort)
-    if key_file is None and not place.exists():
-        return None
-    names = open_key(place, outside=cohort, create=False)
-    if names.fingerprint != record["provenance"]["settings"]["key"]:
-        raise InputError("is not the key of this cohort", where=str(place), remedy="give the key it was made with")
-    return names
-
-
-def finder(cohort: str | Path, on: str, names: Pseudonyms | None) -> Callable[[str], str | None]:
-    """From what a table says to the key in the cohort: as it is, through the key, or as the name of a file."""
-    series = read_table(Path(cohort) / "series.parquet", "series")
-    column = {"patient": "patient", "case": "case", "series": "key"}[on]
-    known = {row[column] for row in series}
-    by_name: dict[str, set[str]] = defaultdict(set)
-    for row in series:
-        for name in (*(row["file_keys"] or ()), row["uid_key"]):
-            by_name[name].add(row[column])
-
-    def find(given: str) -> str | None:
-        if given in known:
-            return given
-        if names is None:
-            return None
-        through = names.case(given) if on == "case" else names.patient(given)
-        if through in known:
-            return through
-        path = stem_of(given.replace("\\", "/").removeprefix("./"))
-        kinds = (("uid", given), ("accession", given), ("file", path))
-        found = next((keys for kind, said in kinds if (keys := by_name.get(names.name(kind, said)))), set())
-        if len(found) > 1:
-            raise InputError(
-                f"{given!r} fits {len(found)} {PLURALS[on]}",
-                remedy="give more of the path, or the series' key",
-                finding="ambiguous",
-            )
-        return next(iter(found), None)
-
-    return find
 
 
 def _collect(found: dict[str, tuple[str, str]], key: str, text: str, given: str, name: str, where: str) -> None:

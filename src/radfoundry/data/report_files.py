@@ -12,8 +12,9 @@ from typing import Any
 from radfoundry.data.cohort import open_cohort, read_record, read_reports
 from radfoundry.data.cohort_tables import write_table
 from radfoundry.data.identity import telling_words
-from radfoundry.data.labels import finder, names_of, read_rows
+from radfoundry.data.labels import read_rows
 from radfoundry.data.pseudonyms import Pseudonyms
+from radfoundry.data.row_keys import finder, names_of
 from radfoundry.records import Cohort, InputError
 
 TABLES = (".csv", ".tsv", ".parquet")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from radfoundry import registry
 from radfoundry.records import Case, InputError, counted
 
 DEFAULT_PARTS: Mapping[str, float] = {"train": 0.7, "validation": 0.1, "test": 0.2}
@@ -38,9 +39,7 @@ def by_patient(
             finding="too-few-patients",
         )
     strata: dict[Any, list[tuple[str, ...]]] = defaultdict(list)
-    labels = {case.key: case.labels.get(stratify_by) for case in cases} if stratify_by else {}
-    if stratify_by:
-        require_classes(labels.values(), name=stratify_by)
+    labels = _classes(cases, stratify_by) if stratify_by else {}
     for group in groups:
         strata[_commonest([labels.get(key) for key in group])].append(group)
     rng = np.random.default_rng(seed)
@@ -52,6 +51,16 @@ def by_patient(
         if not dealt[name]:
             dealt[name].append(dealt[max(shares, key=lambda other: len(dealt[other]))].pop())
     return dict(sorted((key, name) for name, members in dealt.items() for group in members for key in group))
+
+
+def _classes(cases: Sequence[Case], name: str) -> dict[str, Any]:
+    """The values of a label by case; a label that nobody has is answered with those there are."""
+    there = {label for case in cases for label in case.labels}
+    if name not in there:
+        raise registry.unknown("label", name, there, remedy="add labels with radfoundry label")
+    labels = {case.key: case.labels.get(name) for case in cases}
+    require_classes(labels.values(), name=name)
+    return labels
 
 
 def _deal(
@@ -147,6 +156,8 @@ def by_table(cases: Sequence[Case], assignment: Mapping[str, str]) -> dict[str, 
     for key, part in assignment.items():
         if key in keys and parts.setdefault(key, part) != part:
             raise InputError(f"case {key} is given to {parts[key]!r} and to {part!r}", remedy="give it one part")
+    if not parts:
+        raise InputError("the table gives no case to a part", remedy="fill its column part", finding="empty-part")
     check_split(cases, parts)
     return parts
 
@@ -171,14 +182,15 @@ def check_split(
             remedy="split by patient",
             finding="leak",
         )
-    for members in together:
-        found = sorted({parts[key] for key in members if key in parts})
-        if len(found) > 1:
-            raise InputError(
-                f"near-duplicate images are in {' and '.join(found)}",
-                remedy="split by patient with near_duplicates=true",
-                finding="leak",
-            )
+    parted = [{parts[key] for key in members if key in parts} for members in together]
+    parted = [found for found in parted if len(found) > 1]
+    if parted:
+        raise InputError(
+            f"{counted(len(parted), 'group')} of near-duplicate images would lie in several parts, "
+            f"the first in {' and '.join(sorted(parted[0]))}",
+            remedy="split by patient, or look at them (radfoundry curate duplicates) and give --ignore-near-duplicates",
+            finding="leak",
+        )
     return dict(Counter(parts.values()))
 
 
