@@ -94,6 +94,11 @@ class Estimate:
         """The estimate that could not be made, with the reason."""
         return cls(math.nan, math.nan, math.nan, level=level, method=method, n=n, note=note)
 
+    @classmethod
+    def exact(cls, count: int) -> Estimate:
+        """A count, which has no doubt."""
+        return cls(count, count, count, method="counted", n=count, note="a count, exact")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; NaN and infinities become None."""
         return {

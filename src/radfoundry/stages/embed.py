@@ -48,8 +48,8 @@ def run(config: Config, *, progress: Callable[[str, int, int], None] | None = No
             similar_index.write(
                 similar_index.build(cohort, table, config.encoder), writer.folder / similar_index.FOLDER
             )
-        writer.metrics["series-embedded"] = _count(len(table.series), "counted")
-        writer.metrics["series-refused"] = _count(len(table.refused), "counted")
+        writer.metrics["series-embedded"] = Estimate.exact(len(table.series))
+        writer.metrics["series-refused"] = Estimate.exact(len(table.refused))
         writer.notes += embedding.left_out(table.refused)
         blocks = [
             {
@@ -75,7 +75,3 @@ def _spread(config: Config) -> Spread | None:
 
     workers = worker_count(config.workers, engine=config.engine)
     return None if config.engine == LOCAL and workers == 1 else Spread(config.encoder, workers, config.engine)
-
-
-def _count(value: int, method: str) -> Estimate:
-    return Estimate(value, value, value, method=method, n=value, note="a count, exact")

@@ -64,8 +64,8 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     with runs.writing("search", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
         writer.inputs["index"] = runs.digest(index.about["files"])
         writer.inputs["images"] = runs.digest(sorted(series.content for series in table.series))
-        writer.metrics["images-asked"] = _count(len(table.series))
-        writer.metrics["images-refused"] = _count(len(refused))
+        writer.metrics["images-asked"] = Estimate.exact(len(table.series))
+        writer.metrics["images-refused"] = Estimate.exact(len(refused))
         writer.metrics.update(metrics)
         writer.notes += embedding.left_out(refused)
         _write(rows, writer.folder)
@@ -145,10 +145,6 @@ def _write(rows: list[dict[str, Any]], folder: Path) -> None:
         table.to_csv(partial, index=False, float_format="%.6g")
     with runs.atomic(folder / "neighbours.parquet") as partial:
         table.to_parquet(partial, index=False)
-
-
-def _count(value: int) -> Estimate:
-    return Estimate(value, value, value, method="counted", n=value, note="a count, exact")
 
 
 def _blocks(

@@ -60,7 +60,7 @@ def compare(before: Volume, after: Volume, *, tolerance_mm: float, options: Opti
         before, after, tolerance_mm=tolerance_mm, smallest_mm3=asked.smallest_mm3, change=asked.growth
     )
     counts = Counter(lesion.call for lesion in found)
-    metrics = {f"lesions-{call}": _count(counts[call]) for call in CALLS}
+    metrics = {f"lesions-{call}": Estimate.exact(counts[call]) for call in CALLS}
     volumes = [sum(getattr(lesion, name) for lesion in found) / 1000 for name in ("before_mm3", "after_mm3")]
     metrics["volume-before-ml"] = _measured(volumes[0], asked.error)
     metrics["volume-after-ml"] = _measured(volumes[1], asked.error)
@@ -109,10 +109,6 @@ def blocks(said: Changed) -> list[dict[str, Any]]:
 
 def _exact(value: float) -> str:
     return f"{value:.0f}" if value else "none"
-
-
-def _count(value: int) -> Estimate:
-    return Estimate(value, value, value, method="counted", n=value, note="a count, exact")
 
 
 def _measured(value: float, error: float) -> Estimate:

@@ -9,9 +9,9 @@ import numpy as np
 
 from radfoundry import runs
 from radfoundry.data.same_patient import Group, counts, groups
-from radfoundry.records import Cohort, InputError
+from radfoundry.records import Cohort, Estimate, InputError
 from radfoundry.stages.curate.settings import Block, Config, Progress
-from radfoundry.stages.curate.tables import exact, write_csv
+from radfoundry.stages.curate.tables import write_csv
 
 MEANING = {
     "patient": "several exams of one patient",
@@ -47,7 +47,7 @@ def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progre
     table = {reason: row for reason, row in counts(found, split).items() if reason != "embedding" or config.features}
     for reason, row in table.items():
         for name, value in row.items():
-            writer.metrics[f"{reason}: {name}"] = exact(value)
+            writer.metrics[f"{reason}: {name}"] = Estimate.exact(value)
     writer.notes += [
         f"{reason}: " + ", ".join(f"{value} {name}" for name, value in row.items()) for reason, row in table.items()
     ]
@@ -61,7 +61,8 @@ def _blocks(table: Mapping[str, Mapping[str, int]], *, compared: int, features: 
     asked = "" if features else " Features were not compared: give a run of radfoundry embed as features."
     columns = [{"key": name, "label": name} for name in ("reason", *next(iter(table.values())))]
     rows = [
-        {"reason": MEANING[reason], **{k: exact(v).to_dict() for k, v in row.items()}} for reason, row in table.items()
+        {"reason": MEANING[reason], **{k: Estimate.exact(v).to_dict() for k, v in row.items()}}
+        for reason, row in table.items()
     ]
     return [
         {"kind": "text", "title": "Summary", "paragraphs": [f"{said} among {compared} series.{asked}"]},

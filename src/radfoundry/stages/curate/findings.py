@@ -6,9 +6,9 @@ from collections import Counter
 from typing import Any
 
 from radfoundry import runs
-from radfoundry.records import Case, Cohort, InputError, counted
+from radfoundry.records import Case, Cohort, Estimate, InputError, counted
 from radfoundry.stages.curate.settings import Block, Config, Progress
-from radfoundry.stages.curate.tables import exact, write_csv
+from radfoundry.stages.curate.tables import write_csv
 
 HEADER = (
     "case", "finding", "state", "when", "side", "place", "size_mm", "change", "section", "start", "end", "cue",
@@ -56,9 +56,9 @@ def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progre
     write_csv(writer.folder / "findings.csv", rows)
     write_csv(writer.folder / "sentences.csv", mentions, header=HEADER)
     write_csv(writer.folder / "refused.csv", refused, header=("case", "reason"))
-    writer.metrics["reports-read"] = exact(len(found))
-    writer.metrics["reports-refused"] = exact(len(refused))
-    writer.metrics["mentions"] = exact(len(mentions))
+    writer.metrics["reports-read"] = Estimate.exact(len(found))
+    writer.metrics["reports-refused"] = Estimate.exact(len(refused))
+    writer.metrics["mentions"] = Estimate.exact(len(mentions))
     writer.notes += [f"{item['case']}: {item['reason']}" for item in refused[:10]]
     return _blocks(found, mentions, names, refused)
 

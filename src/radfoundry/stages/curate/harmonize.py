@@ -12,7 +12,6 @@ import numpy as np
 from radfoundry import registry, runs
 from radfoundry.records import Cohort, Estimate, InputError, Series, counted
 from radfoundry.stages.curate.settings import Block, Config, Progress
-from radfoundry.stages.curate.tables import exact
 from radfoundry.volume import Volume
 
 if TYPE_CHECKING:
@@ -173,7 +172,7 @@ def _images(
         workers=config.workers or 1,
         progress=progress,
     )
-    writer.metrics["series-written"] = exact(int(record["provenance"]["counts"]["series"]))
+    writer.metrics["series-written"] = Estimate.exact(int(record["provenance"]["counts"]["series"]))
     return [pictures(chosen, writer.folder)]
 
 
@@ -235,8 +234,10 @@ def _features(cohort: Cohort, config: Config, chosen: Chosen, writer: runs.RunWr
     table = pd.concat([keys, pd.DataFrame(freed, columns=[f"f{i}" for i in range(freed.shape[1])])], axis=1)
     with runs.atomic(writer.folder / "embeddings.parquet") as partial:
         table.to_parquet(partial, index=False)
-    writer.metrics["series-written"] = exact(len(table))
-    rows = [{"site": name, "rows": exact(int(count))} for name, count in zip(model.sites, model.rows, strict=True)]
+    writer.metrics["series-written"] = Estimate.exact(len(table))
+    rows = [
+        {"site": name, "rows": Estimate.exact(int(count))} for name, count in zip(model.sites, model.rows, strict=True)
+    ]
     columns = [{"key": "site", "label": "site"}, {"key": "rows", "label": "rows it was learned from"}]
     return [{"kind": "table", "title": "Sites", "columns": columns, "rows": rows}]
 

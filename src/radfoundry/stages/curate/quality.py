@@ -11,7 +11,7 @@ from radfoundry import runs
 from radfoundry.data.quality_rules import Judgement
 from radfoundry.records import Cohort, Estimate, Series
 from radfoundry.stages.curate.settings import Block, Config, Progress
-from radfoundry.stages.curate.tables import cards, exact, write_csv
+from radfoundry.stages.curate.tables import cards, write_csv
 
 UNJUDGED = "not judged: the measures are made for slices through a body, not for films and ultrasound"
 MEASURES_VERSION = 3  # what was measured by an earlier one is measured again
@@ -153,7 +153,7 @@ def _quality(
         ],
         header=("series", "use", "use_reason"),
     )
-    writer.metrics.update({f"series-{name.replace(' ', '-')}": exact(counts[name]) for name in VERDICTS})
+    writer.metrics.update({f"series-{name.replace(' ', '-')}": Estimate.exact(counts[name]) for name in VERDICTS})
     summary = (
         f"{len(rows)} series: {counts['good']} good, {counts['review']} to be looked at, "
         f"{counts['leave out']} to be left out. Nothing was changed: corrections.csv leaves them out once you add it."

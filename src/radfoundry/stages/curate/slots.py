@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from radfoundry import runs
 from radfoundry.data.slots import Filled, Slot
-from radfoundry.records import Cohort
+from radfoundry.records import Cohort, Estimate
 from radfoundry.stages.curate.settings import Block, Config, Progress, SlotRule
-from radfoundry.stages.curate.tables import exact, write_csv
+from radfoundry.stages.curate.tables import write_csv
 
 
 def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progress | None) -> list[Block]:
@@ -58,8 +58,8 @@ def _slots(cohort: Cohort, rules: Sequence[Slot], writer: runs.RunWriter) -> lis
     chosen_rows = [{"series": item.series, "slot": item.slot} for item in filled if item.series]
     write_csv(writer.folder / "choices.csv", chosen_rows, header=("series", "slot"))
     complete = len(cohort) - len(lacking)
-    writer.metrics["exams-complete"] = exact(complete)
-    writer.metrics["exams-incomplete"] = exact(len(lacking))
+    writer.metrics["exams-complete"] = Estimate.exact(complete)
+    writer.metrics["exams-incomplete"] = Estimate.exact(len(lacking))
     by_slot = Counter(item.slot for item in filled if item.series)
     summary = f"{complete} of {len(cohort)} exams have every required input. Nothing was changed."
     columns = ("exam", "input", "series", "why", "also there")

@@ -9,7 +9,7 @@ from typing import Any
 
 from radfoundry import runs
 from radfoundry.data.quality_rules import Judgement
-from radfoundry.records import Cohort, Estimate, Series
+from radfoundry.records import Cohort, Series
 from radfoundry.stages.curate.settings import Block
 
 PICTURE_PIXELS = 120
@@ -22,11 +22,6 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]], *, header: Sequence
         writer = csv.DictWriter(handle, fieldnames=list(header or (rows[0] if rows else ())), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def exact(value: int) -> Estimate:
-    """A count as the estimate it is: exact."""
-    return Estimate(value, value, value, method="counted", n=value, note="a count, exact")
 
 
 def cards(cohort: Cohort, verdicts: Mapping[str, Judgement], folder: Path) -> Block:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from radfoundry import runs
 from radfoundry.data.cohort import series_labels
 from radfoundry.data.series_types import OF_COHORT_WORDS, REVIEW, SEQUENCES, cohort_word
-from radfoundry.records import Cohort, InputError, Series
+from radfoundry.records import Cohort, Estimate, InputError, Series
 from radfoundry.stages.curate.settings import Block, Config, Progress
-from radfoundry.stages.curate.tables import MOST_PICTURES, exact, picture, write_csv
+from radfoundry.stages.curate.tables import MOST_PICTURES, picture, write_csv
 
 if TYPE_CHECKING:
     from radfoundry.nets.series_typing import Typed
@@ -52,9 +52,9 @@ def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progre
     write_csv(writer.folder / "corrections.csv", proposed, header=("series", "sequence", "plane"))
     counts = Counter(row["type"] for row in rows)
     review = sum(any(item["sequence"] == REVIEW for item in found[series.key]) for series in cohort.series)
-    writer.metrics["series"] = exact(len(cohort.series))
-    writer.metrics["review"] = exact(review)
-    writer.metrics["corrections"] = exact(len(proposed))
+    writer.metrics["series"] = Estimate.exact(len(cohort.series))
+    writer.metrics["review"] = Estimate.exact(review)
+    writer.metrics["corrections"] = Estimate.exact(len(proposed))
     summary = (
         f"{len(cohort.series)} series: {len(cohort.series) - review} typed, {review} to be looked at. Nothing was "
         f"changed: corrections.csv proposes {len(proposed)} changes and takes effect once you add it."

@@ -16,7 +16,6 @@ from radfoundry import runs
 from radfoundry.data.series_types import SEQUENCES
 from radfoundry.records import Cohort, Estimate, InputError
 from radfoundry.stages.curate.settings import Block, Config, Progress
-from radfoundry.stages.curate.tables import exact
 
 if TYPE_CHECKING:
     from radfoundry.train.series_bank import PixelBank, SeriesTable
@@ -38,7 +37,7 @@ def run(cohort: Cohort | None, config: Config, writer: runs.RunWriter, progress:
         train = replace(train, sequence=train.sequence[order])
     found = _chosen(train, test, config, progress)
     writer.metrics.update(_compared(found, test.sequence))
-    writer.metrics["images"] = exact(int(train.has_pixels.sum()))
+    writer.metrics["images"] = Estimate.exact(int(train.has_pixels.sum()))
     rows = [
         {"what": name.replace("/", ": "), "found": value.text(3), "n": str(value.n)}
         for name, value in writer.metrics.items()

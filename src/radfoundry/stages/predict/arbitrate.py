@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import runs
-from radfoundry.records import Cohort, InputError, Run, counted
+from radfoundry.records import Cohort, Estimate, InputError, Run, counted
 from radfoundry.stages.predict.settings import Config, Progress
 
 
@@ -46,9 +46,9 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
                 [{"file": name, "reason": reason} for name, reason in sorted(refused)], writer.folder, "refused"
             )
             patients._write_table(conflicts, writer.folder, "conflicts")
-            writer.metrics["cases-answered"] = patients._count(len(rows))
-            writer.metrics["conflicts"] = patients._count(len(conflicts))
-            writer.metrics["images-refused"] = patients._count(len(refused))
+            writer.metrics["cases-answered"] = Estimate.exact(len(rows))
+            writer.metrics["conflicts"] = Estimate.exact(len(conflicts))
+            writer.metrics["images-refused"] = Estimate.exact(len(refused))
             writer.notes += patients._remarks(refused, names)
             runs.write_json(writer.folder / "blocks.json", _blocks(model, rows, conflicts))
     return writer.finished

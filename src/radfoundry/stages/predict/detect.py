@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from radfoundry import runs
-from radfoundry.records import Case, Cohort, InputError, Run, Series, counted
-from radfoundry.stages.predict.patients import _count, _opened, _remarks
+from radfoundry.records import Case, Cohort, Estimate, InputError, Run, Series, counted
+from radfoundry.stages.predict.patients import _opened, _remarks
 from radfoundry.stages.predict.settings import Config, Progress
 
 EDGES = ("x0", "y0", "z0", "x1", "y1", "z1")
@@ -50,8 +50,8 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
                 ("file", "reason"),
                 writer.folder / "refused.csv",
             )
-            writer.metrics["images-marked"] = _count(len(images))
-            writer.metrics["images-refused"] = _count(len(refused))
+            writer.metrics["images-marked"] = Estimate.exact(len(images))
+            writer.metrics["images-refused"] = Estimate.exact(len(refused))
             writer.notes += _remarks(refused, names)
             runs.write_json(
                 writer.folder / "blocks.json", _blocks(finder, found, images, _pictures(shown, writer.folder))

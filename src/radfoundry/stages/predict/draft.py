@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from radfoundry import runs
-from radfoundry.records import Run, counted
+from radfoundry.records import Estimate, Run, counted
 from radfoundry.stages.predict.settings import Config, Progress
 
 
@@ -48,9 +48,9 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             rows = [{"file": name, "reason": reason} for name, reason in sorted(refused)]
             patients._write_table(rows, writer.folder, "refused")
             withheld = sum(bool(draft.refused) for draft in made.values())
-            writer.metrics["cases-drafted"] = patients._count(len(made) - withheld)
-            writer.metrics["drafts-withheld"] = patients._count(withheld)
-            writer.metrics["images-refused"] = patients._count(len(refused))
+            writer.metrics["cases-drafted"] = Estimate.exact(len(made) - withheld)
+            writer.metrics["drafts-withheld"] = Estimate.exact(withheld)
+            writer.metrics["images-refused"] = Estimate.exact(len(refused))
             writer.notes += patients._remarks(refused, names)
             runs.write_json(writer.folder / "blocks.json", _blocks(model, made, rows))
     return writer.finished

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import runs
-from radfoundry.records import Cohort, InputError, Run, counted
+from radfoundry.records import Cohort, Estimate, InputError, Run, counted
 from radfoundry.stages.predict.settings import Config, Progress
 
 
@@ -53,8 +53,8 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             writer.inputs["images"] = runs.digest(sorted(series.content for series in cohort.series))
             patients._write_table(rows, writer.folder, "foreseen")
             patients._write_table([{"file": n, "reason": r} for n, r in sorted(refused)], writer.folder, "refused")
-            writer.metrics["cases-answered"] = patients._count(len(rows))
-            writer.metrics["images-refused"] = patients._count(len(refused))
+            writer.metrics["cases-answered"] = Estimate.exact(len(rows))
+            writer.metrics["images-refused"] = Estimate.exact(len(refused))
             writer.notes += patients._remarks(refused, names)
             runs.write_json(writer.folder / "blocks.json", _blocks(model, rows))
     return writer.finished

@@ -11,7 +11,7 @@ import numpy as np
 
 from radfoundry import runs
 from radfoundry.records import Cohort, Estimate, InputError, Run, Series, counted
-from radfoundry.stages.predict.patients import _count, _opened, _remarks
+from radfoundry.stages.predict.patients import _opened, _remarks
 from radfoundry.stages.predict.settings import Config, Progress
 
 PLACE = ("x_mm", "y_mm", "z_mm")
@@ -47,8 +47,8 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             _write(rows, [*rows[0]], writer.folder / "places.csv")
             said = [{"file": name, "reason": reason} for name, reason in sorted(refused)]
             _write(said, ["file", "reason"], writer.folder / "refused.csv")
-            writer.metrics["images-answered"] = _count(len(rows))
-            writer.metrics["images-refused"] = _count(len(refused))
+            writer.metrics["images-answered"] = Estimate.exact(len(rows))
+            writer.metrics["images-refused"] = Estimate.exact(len(refused))
             writer.notes += _remarks(refused, names)
             runs.write_json(writer.folder / "blocks.json", _blocks(pointer, rows, shown, writer.folder))
     return writer.finished

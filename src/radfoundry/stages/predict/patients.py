@@ -38,8 +38,8 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             _write_table(
                 [{"file": name, "reason": reason} for name, reason in sorted(refused)], writer.folder, "refused"
             )
-            writer.metrics["cases-answered"] = _count(len(rows))
-            writer.metrics["images-refused"] = _count(len(refused))
+            writer.metrics["cases-answered"] = Estimate.exact(len(rows))
+            writer.metrics["images-refused"] = Estimate.exact(len(refused))
             writer.notes += [*_remarks(refused, names), *_taken_for(cohort, said.refused, model.accepts.modality)]
             runs.write_json(writer.folder / "blocks.json", _blocks(model, rows, refused))
     return writer.finished
@@ -99,10 +99,6 @@ def _write_table(rows: list[dict[str, Any]], folder: Path, name: str) -> None:
         table.to_csv(partial, index=False, float_format="%.6g")
     with runs.atomic(folder / f"{name}.parquet") as partial:
         table.to_parquet(partial, index=False)
-
-
-def _count(value: int) -> Estimate:
-    return Estimate(value, value, value, method="counted", n=value, note="a count, exact")
 
 
 def _remarks(refused: list[tuple[str, str]], names: Mapping[str, str]) -> list[str]:

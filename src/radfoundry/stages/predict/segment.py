@@ -49,8 +49,8 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             writer.inputs["predictor"] = runs.digest(model.about["files"])
             writer.inputs["images"] = runs.digest(sorted(series.content for series in cohort.series))
             _write_tables(said, (cohort, names), writer.folder)
-            writer.metrics["images-outlined"] = _count(said.written)
-            writer.metrics["images-refused"] = _count(len(said.refused))
+            writer.metrics["images-outlined"] = Estimate.exact(said.written)
+            writer.metrics["images-refused"] = Estimate.exact(len(said.refused))
             writer.notes += [*said.notes, *_remarks(said.refused, names)]
             runs.write_json(writer.folder / "blocks.json", _blocks(model, said, writer.folder))
     return writer.finished
@@ -161,10 +161,6 @@ def _write_tables(said: _Said, opened: tuple[Cohort, Mapping[str, str]], folder:
     ):
         with runs.atomic(folder / f"{name}.csv") as partial:
             table.to_csv(partial, index=False, float_format="%.6g")
-
-
-def _count(value: int) -> Estimate:
-    return Estimate(value, value, value, method="counted", n=value, note="a count, exact")
 
 
 def _blocks(model: Any, said: _Said, folder: Path) -> list[dict[str, Any]]:
