@@ -10,6 +10,7 @@ import numpy as np
 
 from radfoundry import runs
 from radfoundry.records import Cohort, Estimate, InputError, Run, counted
+from radfoundry.stages.predict import scans
 from radfoundry.stages.predict.settings import Config, Progress
 
 
@@ -18,13 +19,12 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
 
     A specialist that refuses a case says nothing about it. Refuses scans of which none is acceptable.
     """
-    from radfoundry.stages.predict import patients
     from radfoundry.tasks import arbiter, predictor
 
     model = predictor.read(config.predictor)
     where = ", ".join(config.scans)
     with tempfile.TemporaryDirectory(prefix="radfoundry-predict-") as folder:
-        cohort, names, rejected = patients._opened(config, Path(folder))
+        cohort, names, rejected = scans.opened(config, Path(folder))
         kept, left = predictor.acceptable(model, cohort)
         if not kept.series:
             reasons = sorted({reason for _, _, reason in left})
@@ -41,15 +41,15 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         with runs.writing("predict", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
             writer.inputs["predictor"] = runs.digest(model.about["files"])
             writer.inputs["images"] = runs.digest(sorted(series.content for series in cohort.series))
-            patients._write_table(rows, writer.folder, "predictions")
-            patients._write_table(
+            scans.write_table(rows, writer.folder, "predictions")
+            scans.write_table(
                 [{"file": name, "reason": reason} for name, reason in sorted(refused)], writer.folder, "refused"
             )
-            patients._write_table(conflicts, writer.folder, "conflicts")
+            scans.write_table(conflicts, writer.folder, "conflicts")
             writer.metrics["cases-answered"] = Estimate.exact(len(rows))
             writer.metrics["conflicts"] = Estimate.exact(len(conflicts))
             writer.metrics["images-refused"] = Estimate.exact(len(refused))
-            writer.notes += patients._remarks(refused, names)
+            writer.notes += scans.remarks(refused, names)
             runs.write_json(writer.folder / "blocks.json", _blocks(model, rows, conflicts))
     return writer.finished
 
@@ -105,8 +105,6 @@ def _rows(names: list[str], evidence: Any, decided: np.ndarray) -> list[dict[str
 
 
 def _blocks(model: Any, rows: list[dict[str, Any]], conflicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    from radfoundry.stages.predict.patients import _shown
-
     lines = [
         f"{model.task.about} {counted(len(rows), 'case')}; the specialists disagree about {len(conflicts)}.",
         model.about["intended_use"],
@@ -119,7 +117,7 @@ def _blocks(model: Any, rows: list[dict[str, Any]], conflicts: list[dict[str, An
                     "kind": "table",
                     "title": title,
                     "columns": [{"key": name, "label": name.replace("_", " ")} for name in shown[0]],
-                    "rows": [{name: _shown(value) for name, value in row.items()} for row in shown],
+                    "rows": [{name: scans.shown(value) for name, value in row.items()} for row in shown],
                 }
             )
     return blocks

@@ -11,7 +11,7 @@ import numpy as np
 
 from radfoundry import runs
 from radfoundry.records import Case, Cohort, Estimate, InputError, Run, Series, counted
-from radfoundry.stages.predict.patients import _opened, _remarks
+from radfoundry.stages.predict import scans
 from radfoundry.stages.predict.settings import Config, Progress
 
 EDGES = ("x0", "y0", "z0", "x1", "y1", "z1")
@@ -29,7 +29,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
 
     finder = detect_predictor.read(config.predictor)
     with tempfile.TemporaryDirectory(prefix="radfoundry-predict-") as folder:
-        cohort, names, rejected = _opened(config, Path(folder))
+        cohort, names, rejected = scans.opened(config, Path(folder))
         found, images, refused, shown = _found(finder, cohort, names, progress)
         refused = [*rejected, *refused]
         if not images:
@@ -52,7 +52,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             )
             writer.metrics["images-marked"] = Estimate.exact(len(images))
             writer.metrics["images-refused"] = Estimate.exact(len(refused))
-            writer.notes += _remarks(refused, names)
+            writer.notes += scans.remarks(refused, names)
             runs.write_json(
                 writer.folder / "blocks.json", _blocks(finder, found, images, _pictures(shown, writer.folder))
             )

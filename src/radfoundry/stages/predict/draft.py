@@ -8,6 +8,7 @@ from typing import Any
 
 from radfoundry import runs
 from radfoundry.records import Estimate, Run, counted
+from radfoundry.stages.predict import scans
 from radfoundry.stages.predict.settings import Config, Progress
 
 
@@ -16,14 +17,13 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
 
     Refuses a folder that is no predictor, scans that cannot be read, and scans of which none is acceptable.
     """
-    from radfoundry.stages.predict import patients
     from radfoundry.tasks import drafts, drafts_decoder
     from radfoundry.tasks import predictor as predictors
 
     model = predictors.read(config.predictor)
     floor = float(model.about["draft"]["floor"])
     with tempfile.TemporaryDirectory(prefix="radfoundry-predict-") as folder:
-        cohort, names, rejected = patients._opened(config, Path(folder))
+        cohort, names, rejected = scans.opened(config, Path(folder))
         said = predictors.predict(model, cohort, where=", ".join(config.scans), progress=progress)
         where = {series.key: names[series.case] for series in cohort.series}
         refused = [*rejected, *((where[key], reason) for key, _, reason in said.refused)]
@@ -46,12 +46,12 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
                     partial.write_text(draft.text or f"No draft: {draft.refused}.\n", encoding="utf-8")
             runs.write_json(writer.folder / "drafts.json", {name: draft.to_dict() for name, draft in made.items()})
             rows = [{"file": name, "reason": reason} for name, reason in sorted(refused)]
-            patients._write_table(rows, writer.folder, "refused")
+            scans.write_table(rows, writer.folder, "refused")
             withheld = sum(bool(draft.refused) for draft in made.values())
             writer.metrics["cases-drafted"] = Estimate.exact(len(made) - withheld)
             writer.metrics["drafts-withheld"] = Estimate.exact(withheld)
             writer.metrics["images-refused"] = Estimate.exact(len(refused))
-            writer.notes += patients._remarks(refused, names)
+            writer.notes += scans.remarks(refused, names)
             runs.write_json(writer.folder / "blocks.json", _blocks(model, made, rows))
     return writer.finished
 

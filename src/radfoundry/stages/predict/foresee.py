@@ -11,6 +11,7 @@ import numpy as np
 
 from radfoundry import runs
 from radfoundry.records import Cohort, Estimate, InputError, Run, counted
+from radfoundry.stages.predict import scans
 from radfoundry.stages.predict.settings import Config, Progress
 
 
@@ -20,14 +21,13 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     Refuses a folder that is no predictor, scans of which none is acceptable, and scans without the value measured at
     this visit where the predictor needs it.
     """
-    from radfoundry.stages.predict import patients
     from radfoundry.tasks import foresee
     from radfoundry.tasks import predictor as predictors
 
     model = predictors.read(config.predictor)
     about = model.about["foresee"]
     with tempfile.TemporaryDirectory(prefix="radfoundry-predict-") as folder:
-        cohort, names, rejected = patients._opened(config, Path(folder))
+        cohort, names, rejected = scans.opened(config, Path(folder))
         first = _first_values(cohort, about)
         said = predictors.predict(model, cohort, where=", ".join(config.scans), progress=progress)
         where = {series.key: names[series.case] for series in cohort.series}
@@ -51,11 +51,11 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         with runs.writing("predict", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
             writer.inputs["predictor"] = runs.digest(model.about["files"])
             writer.inputs["images"] = runs.digest(sorted(series.content for series in cohort.series))
-            patients._write_table(rows, writer.folder, "foreseen")
-            patients._write_table([{"file": n, "reason": r} for n, r in sorted(refused)], writer.folder, "refused")
+            scans.write_table(rows, writer.folder, "foreseen")
+            scans.write_table([{"file": n, "reason": r} for n, r in sorted(refused)], writer.folder, "refused")
             writer.metrics["cases-answered"] = Estimate.exact(len(rows))
             writer.metrics["images-refused"] = Estimate.exact(len(refused))
-            writer.notes += patients._remarks(refused, names)
+            writer.notes += scans.remarks(refused, names)
             runs.write_json(writer.folder / "blocks.json", _blocks(model, rows))
     return writer.finished
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from radfoundry import runs
 from radfoundry.records import Cohort, Estimate, InputError, Run, Series, counted
-from radfoundry.stages.predict.patients import _opened, _remarks
+from radfoundry.stages.predict import scans
 from radfoundry.stages.predict.settings import Config, Progress
 
 PLACE = ("x_mm", "y_mm", "z_mm")
@@ -30,7 +30,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
 
     pointer = localise_predictor.read(config.predictor)
     with tempfile.TemporaryDirectory(prefix="radfoundry-predict-") as folder:
-        cohort, names, rejected = _opened(config, Path(folder))
+        cohort, names, rejected = scans.opened(config, Path(folder))
         rows, refused, shown = _found(pointer, cohort, names, progress)
         refused = [*rejected, *refused]
         if not rows:
@@ -49,7 +49,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             _write(said, ["file", "reason"], writer.folder / "refused.csv")
             writer.metrics["images-answered"] = Estimate.exact(len(rows))
             writer.metrics["images-refused"] = Estimate.exact(len(refused))
-            writer.notes += _remarks(refused, names)
+            writer.notes += scans.remarks(refused, names)
             runs.write_json(writer.folder / "blocks.json", _blocks(pointer, rows, shown, writer.folder))
     return writer.finished
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from radfoundry import runs
-from radfoundry.records import Cohort, Estimate, InputError, Run, counted
+from radfoundry.records import Cohort, Estimate, Run, counted
+from radfoundry.stages.predict import scans
 from radfoundry.stages.predict.settings import Config, Progress
 
 MOST_SHOWN = 200
@@ -26,7 +24,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
 
     model = predictors.read(config.predictor)
     with tempfile.TemporaryDirectory(prefix="radfoundry-predict-") as folder:
-        cohort, names, rejected = _opened(config, Path(folder))
+        cohort, names, rejected = scans.opened(config, Path(folder))
         said = predictors.predict(model, cohort, where=", ".join(config.scans), progress=progress)
         where = {series.key: names[series.case] for series in cohort.series}
         refused = [*rejected, *((where[key], reason) for key, _, reason in said.refused)]
@@ -34,34 +32,15 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             writer.inputs["predictor"] = runs.digest(model.about["files"])
             writer.inputs["images"] = runs.digest(sorted(series.content for series in cohort.series))
             rows = _rows(said, names, model.classes)
-            _write_table(rows, writer.folder, "predictions")
-            _write_table(
+            scans.write_table(rows, writer.folder, "predictions")
+            scans.write_table(
                 [{"file": name, "reason": reason} for name, reason in sorted(refused)], writer.folder, "refused"
             )
             writer.metrics["cases-answered"] = Estimate.exact(len(rows))
             writer.metrics["images-refused"] = Estimate.exact(len(refused))
-            writer.notes += [*_remarks(refused, names), *_taken_for(cohort, said.refused, model.accepts.modality)]
+            writer.notes += [*scans.remarks(refused, names), *_taken_for(cohort, said.refused, model.accepts.modality)]
             runs.write_json(writer.folder / "blocks.json", _blocks(model, rows, refused))
     return writer.finished
-
-
-def _opened(config: Config, folder: Path) -> tuple[Cohort, Mapping[str, str], list[tuple[str, str]]]:
-    """The cohort to answer about, a name for each case, and files that hold no usable image."""
-    from radfoundry.data import cohort as cohorts
-    from radfoundry.data.reading import Repair
-    from radfoundry.data.scans import read_scans, scan_rules
-
-    if len(config.scans) == 1 and (Path(config.scans[0]) / cohorts.RECORD).is_file():
-        cohort = cohorts.open_cohort(config.scans[0])
-        return cohort, {case.key: case.key for case in cohort.cases}, []
-    rules = scan_rules(pattern=config.pattern, modality=config.modality, sequence=config.sequence)
-    try:
-        repair = Repair(**config.repair)  # ty: ignore[invalid-argument-type]
-    except TypeError:
-        known = ", ".join(Repair.__dataclass_fields__)
-        raise InputError(f"unknown repair {', '.join(config.repair)}", remedy=f"known: {known}") from None
-    scans = read_scans(config.scans, folder=folder, rules=rules, repair=repair)
-    return scans.cohort, scans.names, list(scans.rejected)
 
 
 def _rows(said: Any, names: Mapping[str, str], classes: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -90,29 +69,6 @@ def _called(value: Any, classes: tuple[str, ...]) -> str:
     return classes[int(value)] if classes else str(int(value))
 
 
-def _write_table(rows: list[dict[str, Any]], folder: Path, name: str) -> None:
-    """The same table twice: for people and spreadsheets, and with every bit."""
-    import pandas as pd
-
-    table = pd.DataFrame(rows, columns=None if rows else ["file", "reason"])
-    with runs.atomic(folder / f"{name}.csv") as partial:
-        table.to_csv(partial, index=False, float_format="%.6g")
-    with runs.atomic(folder / f"{name}.parquet") as partial:
-        table.to_parquet(partial, index=False)
-
-
-def _remarks(refused: list[tuple[str, str]], names: Mapping[str, str]) -> list[str]:
-    """One line per reason, with an example, and one about files that are called like masks and are none for us."""
-    from radfoundry.data.mask_names import called_so
-
-    counts = Counter(reason for _, reason in refused)
-    first = {reason: name for name, reason in sorted(refused, reverse=True)}
-    lines = [f"{count} refused: {reason} (first: {first[reason]})" for reason, count in counts.most_common(10)]
-    masks = called_so(name for name in names.values() if name not in dict(refused))
-    said = counted(masks.total(), "file is", "files are")
-    return lines + ([f"{said} called like masks ({', '.join(sorted(masks))}) but read as images"] if masks else [])
-
-
 def _taken_for(cohort: Cohort, refused: Any, modality: tuple[str, ...]) -> list[str]:
     """A picture or NIfTI file does not state its modality: that it was believed to be of the right one is said."""
     outside = {key for key, *_ in refused}
@@ -129,7 +85,7 @@ def _blocks(model: Any, rows: list[dict[str, Any]], refused: list[tuple[str, str
         "title": "Answers",
         "note": f"The first {MOST_SHOWN} of {len(rows)}." if len(rows) > MOST_SHOWN else "",
         "columns": [{"key": name, "label": name.replace("_", " ")} for name in rows[0]],
-        "rows": [{name: _shown(value) for name, value in row.items()} for row in rows[:MOST_SHOWN]],
+        "rows": [{name: scans.shown(value) for name, value in row.items()} for row in rows[:MOST_SHOWN]],
     }
     left_out = {
         "kind": "table",
@@ -155,9 +111,3 @@ def _blocks(model: Any, rows: list[dict[str, Any]], refused: list[tuple[str, str
     facts = {"kind": "facts", "title": "Accepts", "items": [line.split(": ", 1) for line in accepted]}
     shown = [{"kind": "text", "title": "Summary", "paragraphs": lines}, answers, *([left_out] if refused else [])]
     return [*shown, known, facts]
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, float):
-        return "none" if np.isnan(value) else f"{value:.3g}"
-    return str(value)

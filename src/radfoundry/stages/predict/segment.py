@@ -12,7 +12,7 @@ import numpy as np
 
 from radfoundry import runs
 from radfoundry.records import Case, Cohort, Estimate, InputError, Run, Series, counted
-from radfoundry.stages.predict.patients import _opened, _remarks
+from radfoundry.stages.predict import scans
 from radfoundry.stages.predict.settings import Config, Progress
 
 MOST_PICTURES = 6
@@ -42,7 +42,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
 
     model = segment_predictor.read(config.predictor)
     with tempfile.TemporaryDirectory(prefix="radfoundry-predict-") as folder:
-        cohort, names, rejected = _opened(config, Path(folder))
+        cohort, names, rejected = scans.opened(config, Path(folder))
         with runs.writing("predict", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
             said = _outlined(config, model, (cohort, names), writer.folder / MASKS, progress)
             said.refused += rejected
@@ -51,7 +51,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             _write_tables(said, (cohort, names), writer.folder)
             writer.metrics["images-outlined"] = Estimate.exact(said.written)
             writer.metrics["images-refused"] = Estimate.exact(len(said.refused))
-            writer.notes += [*said.notes, *_remarks(said.refused, names)]
+            writer.notes += [*said.notes, *scans.remarks(said.refused, names)]
             runs.write_json(writer.folder / "blocks.json", _blocks(model, said, writer.folder))
     return writer.finished
 
