@@ -63,6 +63,13 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(tmp_path):
     assert len(done) == 1
 
 
+def test_a_place_of_its_own_choice_is_looked_at_before_the_work_too(tmp_path, monkeypatch):
+    (tmp_path / "cohort.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="lies inside the cohort"):
+        runs.working(lambda config: pytest.fail("the work began"))(SimpleNamespace(to=None))
+
+
 def test_differences_see_numbers_and_files_but_not_timings(tmp_path):
     first, second = write_run(tmp_path / "a"), write_run(tmp_path / "b")
     assert runs.differences(first.path, second.path) == []

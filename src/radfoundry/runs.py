@@ -126,8 +126,7 @@ def working(run: Callable[..., Run]) -> Callable[..., Run]:
 
     @functools.wraps(run)
     def begun(config: Any, **options: Any) -> Run:
-        if config.to is not None:
-            _check_free(Path(config.to))
+        _check_free(free_folder("run") if config.to is None else Path(config.to))
         token = _BEGUN.set(time.time())
         try:
             return run(config, **options)
