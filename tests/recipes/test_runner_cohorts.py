@@ -1,7 +1,11 @@
 """Recipes with several cohorts: who learns from whom, how many there are, and controls that break one step only."""
 
+from pathlib import Path
+
 import pytest
 
+from radfoundry.data import cohort as cohorts
+from radfoundry.data.cohort_tables import write_table
 from radfoundry.recipes import runner
 from radfoundry.recipes.expectations import Control
 from radfoundry.records import InputError
@@ -44,3 +48,21 @@ def test_a_control_may_break_one_step_and_leave_the_others(recipe):
     assert [runner._breaks(every, stage, given, number) for number in (1, 2)] == [True, True]
     assert [runner._breaks(second, stage, given, number) for number in (1, 2)] == [False, True]
     assert not runner._breaks(every, stage, {}, 1)
+
+
+def test_a_misspelt_cohort_is_refused_and_not_answered_with_another(recipe):
+    with pytest.raises(InputError, match="did you mean 'broad'"):
+        runner.step_config("adapt", {**recipe.steps[2]["adapt"], "cohort": "braod"}, recipe, cohort="x/knees")
+    changed = recipe.model_copy(update={"scales": {"tiny": {"cohorts": {"braod": 9}}}})
+    with pytest.raises(InputError, match=r"scales\.tiny\.cohorts: .*'braod'"):
+        runner.scaled(changed, "tiny")
+
+
+@pytest.mark.slow
+def test_a_cohort_that_was_interrupted_before_its_labels_gets_them(tmp_path):
+    choice = runner.CohortChoice.model_validate({"simulate": {"name": "film-phantoms", "pixels": 32}, "cases": 4})
+    place = Path(runner._simulated(choice, 1, tmp_path, None))
+    labels = [case.labels for case in cohorts.open_cohort(place).cases]
+    write_table(place / "labels.parquet", "labels", [])
+    runner._simulated(choice, 1, tmp_path, None)
+    assert labels[0] and [case.labels for case in cohorts.open_cohort(place).cases] == labels

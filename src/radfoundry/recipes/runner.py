@@ -97,6 +97,9 @@ def scaled(recipe: Recipe, scale: str) -> Recipe:
             raise InputError(f"scale {scale} runs on your own scans", remedy=f"add {lacking}", finding="no-cohort")
     cohort = recipe.cohort.model_copy(update={"cases": changes.pop("cases", recipe.cohort.cases)})
     cases = changes.pop("cohorts", {})
+    for name in cases:
+        if name not in recipe.cohorts:
+            raise registry.unknown("cohort", name, recipe.cohorts, where=f"scales.{scale}.cohorts")
     others = {
         name: other.model_copy(update={"cases": cases.get(name, other.cases)}) for name, other in recipe.cohorts.items()
     }
@@ -108,7 +111,9 @@ def step_config(verb: str, given: Mapping[str, Any], recipe: Recipe, **fixed: An
     """The stage's own Config for one step: the shared settings it knows, then the step's, then what the runner sets."""
     stage = registry.resolve("stages", verb)
     known = stage.Config.model_fields
-    where = given.get("cohort")
+    where, named = given.get("cohort"), (HERE, SIMULATED, *recipe.cohorts)
+    if where is not None and where not in named and not (verb == "pretrain" and Path(where).exists()):
+        raise registry.unknown("cohort", str(where), named, where=f"step {verb}")
     if (verb == "pretrain" and where not in (HERE, *recipe.cohorts)) or where == SIMULATED:
         fixed.pop("cohort", None)  # simulated patients that nobody else sees
     shared = {key: value for key, value in recipe.settings.items() if key in known}
@@ -237,7 +242,7 @@ def _simulated(choice: CohortChoice, seed: int, folder: Path, progress: Progress
         chosen = choice.model_dump()
         config = {"cohort": chosen["simulate"], "cases": chosen["cases"], "to": str(scans), "seed": seed}
         _stage("simulate", config, progress)
-    if not (cohort / "labels.parquet").exists():
+    if not _labelled(cohort):
         asked: dict[str, Any] = {"sources": [str(scans / "dicom")], "to": str(cohort), "key_file": str(key)}
         asked |= {"keep_year": True} if choice.split.get("by") == "date" else {}
         said = scans / "reports"
@@ -247,6 +252,14 @@ def _simulated(choice: CohortChoice, seed: int, folder: Path, progress: Progress
         wanted: dict[str, Any] = {"near_duplicates": False, **choice.split}  # nobody is simulated twice
         cohorts.split(cohort, **wanted)
     return str(cohort)
+
+
+def _labelled(cohort: Path) -> bool:
+    """Whether a cohort has its labels; an ingest that was interrupted leaves an empty table."""
+    from radfoundry.data.cohort_tables import read_table
+
+    table = cohort / "labels.parquet"
+    return table.exists() and bool(read_table(table, "labels"))
 
 
 def _stage(verb: str, values: Mapping[str, Any], progress: Progress | None) -> Any:
