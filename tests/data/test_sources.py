@@ -9,7 +9,10 @@ import zipfile
 import pytest
 
 from radfoundry.data.archives import escape, unescape
+from radfoundry.data.foreign_formats import foreign_format
+from radfoundry.data.image_files import read_image
 from radfoundry.data.sources import Source, kind_of, open_source, read_bytes, walk
+from radfoundry.data.traced import by_folder
 from radfoundry.records import InputError
 
 DICOM = bytes(128) + b"DICM" + b"\x02\x00\x00\x00UL\x04\x00\x00\x00\x00\x00"
@@ -222,3 +225,25 @@ def test_a_hundred_thousand_files(tmp_path):
     found = [source.path for source in walk([tmp_path])]
     assert len(found) == 100_000
     assert found == sorted(found)
+
+
+@pytest.mark.parametrize("mode", ["tif", "bmp", "gif", "webp", "jp2"])
+def test_a_picture_that_is_not_read_is_named(tmp_path, mode):
+    from PIL import Image
+
+    place = tmp_path / "film"
+    Image.new("L", (12, 9), 80).save(place, format={"tif": "TIFF", "jp2": "JPEG2000"}.get(mode, mode.upper()))
+    called = {"tif": "TIFF", "webp": "WebP", "jp2": "JPEG 2000"}.get(mode, mode.upper())
+    assert foreign_format(place.read_bytes()) == called
+    with pytest.raises(InputError, match=f"not read: {called}"):
+        read_image(place)
+
+
+def test_what_is_read_is_never_called_foreign():
+    for head in (DICOM, b"NRRD0004", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"a note", b"sub,age\n1,2\n"):
+        assert foreign_format(head, name="x.txt") is None
+
+
+def test_files_of_one_folder_with_one_reason_are_one_line():
+    rows = [("a/1.dcm", "gap", "r"), ("b/1.dcm", "gap", "r"), ("a/2.dcm", "gap", "r"), ("a/3.dcm", "tilt", "r")]
+    assert [path for path, *_ in by_folder(rows)] == ["a/1.dcm … 2.dcm (2 files)", "b/1.dcm", "a/3.dcm"]

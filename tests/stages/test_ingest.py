@@ -318,6 +318,8 @@ def test_bad_requests_leave_nothing(tmp_path):
         ({"sources": junk, "to": junk / "a.txt"}, "inside its own source"),
         ({"sources": junk, "pattern": "("}, "not a regular expression"),
         ({"sources": junk, "pattern": "(a)"}, "no group named patient"),
+        ({"sources": junk, "modality": "ultrasound"}, "write US"),
+        ({"sources": junk, "modality": "MF"}, "unknown modality 'MF'"),
     ]
     for options, message in cases:
         with pytest.raises(InputError, match=message) as caught:

@@ -38,10 +38,12 @@ def ingest(words: tuple[str, ...], to: Path, key_file: Path | None, as_json: boo
     config = settings.load(stage.Config, values, overrides, where="ingest settings")
     for name, header in LISTED.items():
         if asked[name]:
+            from radfoundry.data.traced import by_folder
+
             rows = list(getattr(stage, name)(config))
             said = "These are real paths; they may name patients." if rows else "No file there is listed as not used."
             click.echo(said, err=True)
-            talk.show_table(rows, header=header)
+            talk.show_table(by_folder(rows) if name == "explain" else rows, header=header)
     if any(asked.values()):
         return
     with talk.progress() as progress:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from radfoundry.data import bids
+from radfoundry.data.foreign_formats import foreign_format
 from radfoundry.data.itk_files import read_itk, read_itk_header
 from radfoundry.data.nifti import read_nifti, read_nifti_header
 from radfoundry.data.nifti_header import placement
@@ -20,7 +21,11 @@ from radfoundry.volume import Geometry
 def kind_of_image(source: Readable) -> str:
     """`nifti`, `itk` or `picture`, judged by content; refuses every other file by name."""
     with opened(source) as stream:
-        kind = kind_of_bytes(stream.read(HEAD_BYTES), name=name_of(source))
+        head = stream.read(HEAD_BYTES)
+    kind = kind_of_bytes(head, name=name_of(source))
+    foreign = foreign_format(head, name=name_of(source)) if kind == "other" else None
+    if foreign is not None:
+        raise refused(f"a format that is not read: {foreign}", shown(source), "not-read")
     if kind not in ("nifti", "itk", "picture"):
         raise refused("not a NIfTI, NRRD, MetaImage, PNG or JPEG file", shown(source), "not-an-image")
     return kind

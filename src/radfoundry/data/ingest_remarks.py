@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from radfoundry.data import mask_names
 from radfoundry.data.inventory import IMAGES, FileSeen, person_of
-from radfoundry.records import counted
+from radfoundry.records import InputError, counted
 
 Found = Sequence[tuple[FileSeen, Mapping[str, Any]]]
 
@@ -41,3 +42,25 @@ def remarks(
     loose = [(file.relative, row) for found in tasks for file, row in found if row["kind"] in IMAGES]
     images = [path for path, row in loose if not person_of(row).mask]
     return notes + mask_names.remarks(images, len(loose) - len(images), masks)
+
+
+def none_readable(where: str, files: int, refused: Sequence[Mapping[str, Any]]) -> InputError:
+    """The error for sources without a readable image: how many of each reason, and the way out of the commonest.
+
+    >>> row = {"reason": "gantry-tilt", "what": "sheared", "remedy": "set repair.tilt=resample"}
+    >>> str(none_readable("ct", 2, [row, {"reason": "not-an-image", "what": "no image", "remedy": ""}]))
+    'ct: none of 2 files is a readable image (1 gantry-tilt, 1 not-an-image); sheared; set repair.tilt=resample'
+    """
+    reasons = Counter(row["reason"] for row in refused)
+    listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    remedy = "give a folder with DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG files"
+    telling = [reason for reason, _ in reasons.most_common() if reason not in ("not-an-image", "sidecar")]
+    if telling:
+        row = next(row for row in refused if row["reason"] == telling[0])
+        remedy = f"{row['what']}; {row['remedy'] or remedy}"
+    return InputError(
+        f"none of {counted(files, 'file')} is a readable image ({listed})",
+        where=where,
+        remedy=remedy,
+        finding="no-image",
+    )

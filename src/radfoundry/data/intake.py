@@ -16,6 +16,7 @@ from radfoundry.data.inventory import EXPLANATIONS, FileSeen, own_sidecar, remed
 from radfoundry.data.reading import ReadSeries, Repair
 from radfoundry.data.sequence_rules import plane_of, sequence_of
 from radfoundry.data.sources import open_source, read_from
+from radfoundry.data.stated_words import stated_sequence
 from radfoundry.data.store import stored_content, write_volume
 from radfoundry.records import Acquisition, InputError
 
@@ -104,7 +105,7 @@ def _read_file(task: ReadTask, outcome: Outcome) -> None:
     if person.mask:
         acquisition, name, reason = Acquisition(modality="SEG"), "mask", "files.masks"
     elif person.sequence:
-        name, reason = person.sequence, "stated by path or settings"
+        name, reason = stated_sequence(person.sequence), "stated by path or settings"
     flat = read.volume.shape[2] == 1
     row = {
         "sequence": name,

@@ -13,6 +13,7 @@ from typing import Any
 from radfoundry.data.bids import read_sidecar
 from radfoundry.data.cohort_tables import digest_rows, read_table, write_table
 from radfoundry.data.dicom_header import Instance, instance_from
+from radfoundry.data.foreign_formats import foreign_format
 from radfoundry.data.identity import (
     Person,
     Rules,
@@ -31,7 +32,7 @@ from radfoundry.records import InputError
 
 # Refusals that only a change of the file itself can lift; of others (a share that was away, missing permissions)
 # nothing is remembered, so that the next run tries again.
-LASTING = (None, "not-an-image", "no-pixels", "pattern", "empty-axis")
+LASTING = (None, "not-an-image", "not-read", "no-pixels", "pattern", "empty-axis")
 PASSING = ("missing-file", "unreadable", "truncated")
 IMAGES = ("nifti", "itk", "picture")
 SILENT = ("companion",)  # pixel halves of header files: used through them
@@ -40,6 +41,7 @@ ROWS_PER_PART = 2000
 # Findings of our own, beside those of the readers.
 EXPLANATIONS = {
     "not-an-image": "no image",
+    "not-read": "a format that is not read",
     "sidecar": "a description without an image beside it",
     "pattern": "its path does not fit the pattern that names patients",
     "copy": "the same file is there a second time",
@@ -125,22 +127,26 @@ def inspect(file: FileSeen, rules: Rules) -> dict[str, Any]:
     row: dict[str, Any] = {"file": file_name(file, rules), "bytes": file.size, "modified": file.modified}
     kind = "other"
     try:
-        kind, instance = _look(file.source)
+        kind, instance, foreign = _look(file.source)
         found = _dicom(file, instance, rules) if instance else _image(file, rules) if kind in IMAGES else _other(kind)
+        if foreign is not None:
+            found = {"reason": "not-read", "what": f"{EXPLANATIONS['not-read']}: {foreign}"}
     except InputError as error:
         reason = error.finding or "unreadable"
         found = {"reason": reason, "what": without_names(error.what, file.relative)}
     return {**row, "kind": kind, **found}
 
 
-def _look(source: Source) -> tuple[str, Instance | None]:
-    """The kind of a file and, for DICOM, its header: one opening for both."""
+def _look(source: Source) -> tuple[str, Instance | None, str | None]:
+    """The kind of a file, for DICOM its header, and what it is called where its format is not read: one opening."""
     with open_source(source) as stream:
-        kind = kind_of_bytes(read_from(stream, HEAD_BYTES, source), name=source.name)
+        head = read_from(stream, HEAD_BYTES, source)
+        kind = kind_of_bytes(head, name=source.name)
         if kind == "dicom":
             stream.seek(0)
-            return kind, instance_from(stream, source)
-    return (kind_of(source) if kind == "other" else kind), None
+            return kind, instance_from(stream, source), None
+    kind = kind_of(source) if kind == "other" else kind
+    return kind, None, foreign_format(head, name=source.name) if kind == "other" else None
 
 
 def _dicom(file: FileSeen, instance: Instance, rules: Rules) -> dict[str, Any]:

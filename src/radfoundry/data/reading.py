@@ -14,6 +14,7 @@ FINDINGS = {
     "empty-folder": "give a folder that holds scans",
     "empty-file": "copy the file again from its source",
     "truncated": "copy the file again from its source",
+    "not-read": "convert it to NIfTI, NRRD, MetaImage or DICOM with its voxel size, or a picture to PNG",
     "not-an-image": "ignore this line, or convert an image to NIfTI, NRRD, MetaImage, PNG or JPEG",
     "unreadable": "check the file with its source; it does not follow its format",
     "unsupported": "convert the file to a supported format first",

@@ -17,6 +17,7 @@ from radfoundry.data.intake import ReadTask, file_label, read_task, rejection
 from radfoundry.data.inventory import FileSeen, instance_of, is_sidecar, person_of, remedy_for, seen, take_inventory
 from radfoundry.data.pseudonyms import KEY_BYTES, Pseudonyms
 from radfoundry.data.reading import Repair
+from radfoundry.data.stated_words import stated_modality, stated_sequence
 from radfoundry.records import Cohort, InputError, counted
 
 Found = list[tuple[FileSeen, dict[str, Any]]]
@@ -37,7 +38,7 @@ class Scans:
 def scan_rules(*, pattern: str = "", modality: str | None = None, sequence: str | None = None) -> Rules:
     """The rules of an ingest under a key that nobody keeps: names are replaced and cannot be found again."""
     names = Pseudonyms(secrets.token_bytes(KEY_BYTES))
-    return Rules(names=names, pattern=pattern, modality=modality, sequence=sequence)
+    return Rules(names=names, pattern=pattern, modality=stated_modality(modality), sequence=stated_sequence(sequence))
 
 
 def read_scans(paths: Sequence[str | Path], *, folder: Path, rules: Rules, repair: Repair | None = None) -> Scans:

@@ -15,7 +15,7 @@ from radfoundry.data.dicom_series import group_instances
 from radfoundry.data.identity import Rules
 from radfoundry.data.intake import content_of_file, file_label, series_key_of_file, series_keys
 from radfoundry.data.inventory import FileSeen, file_name, inspect, instance_of, person_of, read_parts
-from radfoundry.records import InputError
+from radfoundry.records import InputError, counted
 
 INVENTORY = "inventory"
 
@@ -55,6 +55,27 @@ def refused(cohort: str | Path, files: Iterable[FileSeen], rules: Rules) -> Iter
         row = rows.get(file_label(file, rules))
         if row is not None:
             yield str(file.source), f"{row['reason']}: {row['what']}", row["remedy"]
+
+
+def by_folder(rows: Iterable[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """The same rows with all files of one folder that share a reason in one, so that a long series is one line.
+
+    >>> by_folder((f"ct/{n}.dcm", "slice-gap", "fill it") for n in (1, 2, 3))
+    [('ct/1.dcm … 3.dcm (3 files)', 'slice-gap', 'fill it')]
+    """
+    groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for path, reason, remedy in rows:
+        groups[path.rpartition("/")[0], reason, remedy].append(path)
+    return [
+        (
+            paths[0]
+            if len(paths) == 1
+            else f"{paths[0]} … {paths[-1].rpartition('/')[2]} ({counted(len(paths), 'file')})",
+            reason,
+            remedy,
+        )
+        for (_, reason, remedy), paths in groups.items()
+    ]
 
 
 def kept(cohort: str | Path, files: Iterable[FileSeen], rules: Rules) -> list[Traced]:

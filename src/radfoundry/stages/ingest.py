@@ -6,7 +6,7 @@ import dataclasses
 import errno
 import json
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +38,7 @@ from radfoundry.data.inventory import (
 from radfoundry.data.pool import LOCAL, each, worker_count
 from radfoundry.data.pseudonyms import Pseudonyms, default_key_file, open_key
 from radfoundry.data.reading import Repair
+from radfoundry.data.stated_words import stated_modality
 from radfoundry.records import InputError, Run, counted
 from radfoundry.runs import digest
 
@@ -118,16 +119,17 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
 
 def rules_of(config: Config, *, create_key: bool) -> Rules:
     """The rules of a config with its key read, or made when there may not be one yet."""
-    names = Pseudonyms(None)
-    if config.pseudonymise:
-        key_file = config.key_file or default_key_file(config.to)
-        names = open_key(key_file, outside=config.to, create=create_key)
+    modality = stated_modality(config.modality)
     try:
         re.compile(config.pattern)
     except re.error as error:
         raise InputError(f"pattern is not a regular expression ({error})", remedy="mend it") from None
     if config.pattern and "patient" not in re.compile(config.pattern).groupindex:
         raise InputError("pattern has no group named patient", remedy="write for example (?P<patient>sub-[0-9]+)")
+    names = Pseudonyms(None)
+    if config.pseudonymise:
+        key_file = config.key_file or default_key_file(config.to)
+        names = open_key(key_file, outside=config.to, create=create_key)
     return Rules(
         names=names,
         keep_text=config.keep_text,
@@ -136,7 +138,7 @@ def rules_of(config: Config, *, create_key: bool) -> Rules:
         sites=config.sites,
         pattern=config.pattern,
         masks=config.masks,
-        modality=config.modality,
+        modality=modality,
         sequence=config.sequence,
     )
 
@@ -228,15 +230,8 @@ def _fill(config: Config, rules: Rules, files: list[FileSeen], work: Path, progr
     late = _late(tasks, results, rules)
     readable = any(item.outcome["series"] for item in results.values())
     if not readable:
-        reasons = Counter(row["reason"] for row in refused)
-        reasons.update(row["reason"] for item in results.values() for row in item.outcome["rejected"])
-        listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
-        raise InputError(
-            f"none of {counted(len(files), 'file')} is a readable image ({listed})",
-            where=", ".join(config.sources),
-            remedy="give a folder with DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG files",
-            finding="no-image",
-        )
+        rows = [*refused, *(row for item in results.values() for row in item.outcome["rejected"])]
+        raise ingest_remarks.none_readable(", ".join(config.sources), len(files), rows)
     if progress:
         progress("write tables", 0, 1)
     labels = {file_label(file, rules) for file in files}
