@@ -77,6 +77,28 @@ def test_bad_slots_are_one_clear_line(cohort, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_sequence_that_is_none_is_refused_and_an_absent_one_is_said(cohort, tmp_path, capsys):
+    command = ["curate", "slots", f"cohort={cohort}", "--to", str(tmp_path / "run")]
+    assert exit_code([*command, "slots=[{name: a, sequence: [T1x]}]"]) == 2
+    assert "did you mean 'T1w'" in capsys.readouterr().err and not (tmp_path / "run").exists()
+    assert exit_code([*command, "slots=[{name: a, sequence: [asl]}]"]) == 0
+    assert "no series is asl; here:" in capsys.readouterr().err
+
+
+def test_masks_are_never_called_poor_images(cohort):
+    from dataclasses import replace
+
+    from radfoundry.stages.curate.quality import without_masks
+
+    whole = open_cohort(cohort)
+    first = whole.cases[0]
+    mask = replace(first.series[0], acquisition=replace(first.series[0].acquisition, modality="SEG"))
+    marked = replace(whole, cases=(replace(first, series=(mask, *first.series[1:])), *whole.cases[1:]))
+    images, masks = without_masks(marked)
+    assert masks == 1 and mask.key not in {series.key for series in images.series}
+    assert len(images.series) == len(whole.series) - 1
+
+
 def test_json_says_how_many(cohort, tmp_path, capsys):
     assert exit_code(["curate", "slots", f"cohort={cohort}", "--to", str(tmp_path / "run"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["exams-complete"]["value"] == len(open_cohort(cohort))

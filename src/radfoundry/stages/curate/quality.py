@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from radfoundry import runs
 from radfoundry.data.quality_rules import Judgement
-from radfoundry.records import Cohort, Estimate, Series
+from radfoundry.records import Cohort, Estimate, InputError, Series, counted
 from radfoundry.stages.curate.settings import Block, Config, Progress
 from radfoundry.stages.curate.tables import cards, write_csv
 
@@ -19,9 +20,27 @@ MEASURES_VERSION = 3  # what was measured by an earlier one is measured again
 
 def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progress | None) -> list[Block]:
     """Measure and judge every series: quality.csv, corrections.csv, thumbnails and the blocks of the page."""
+    cohort, masks = without_masks(cohort)
     scores = {} if config.score is None else learned(cohort, config.score, config.purpose, progress=progress)
     found = measured(cohort, workers=config.workers, engine=config.engine, progress=progress)
-    return _quality(cohort, found, scores, writer)
+    blocks = _quality(cohort, found, scores, writer)
+    if masks:
+        said = f"{counted(masks, 'segmentation is', 'segmentations are')} not judged: masks are no images."
+        blocks[0]["paragraphs"].append(said)
+        writer.notes.append(said)
+    return blocks
+
+
+def without_masks(cohort: Cohort) -> tuple[Cohort, int]:
+    """The cohort without its segmentations, which would be called poor images and left out, and how many there are."""
+    cases = tuple(
+        replace(case, series=tuple(one for one in case.series if one.acquisition.modality != "SEG"))
+        for case in cohort.cases
+    )
+    images = replace(cohort, cases=cases)
+    if not images.series:
+        raise InputError("holds no images, only segmentations", where=cohort.path or "cohort", remedy="ingest images")
+    return images, len(cohort.series) - len(images.series)
 
 
 def learned(

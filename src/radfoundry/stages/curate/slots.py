@@ -5,16 +5,34 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from radfoundry import runs
+from radfoundry import registry, runs
+from radfoundry.data.sequence_rules import SEQUENCES
 from radfoundry.data.slots import Filled, Slot
-from radfoundry.records import Cohort, Estimate
+from radfoundry.records import Cohort, Estimate, counted
 from radfoundry.stages.curate.settings import Block, Config, Progress, SlotRule
 from radfoundry.stages.curate.tables import write_csv
 
 
 def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progress | None) -> list[Block]:
     """Fill the slots of every exam: slots.csv, choices.csv and the blocks of the page."""
-    return _slots(cohort, [_slot(rule) for rule in config.slots], writer)
+    rules = [_slot(rule) for rule in config.slots]
+    writer.notes += check_sequences(cohort, rules)
+    return _slots(cohort, rules, writer)
+
+
+def check_sequences(cohort: Cohort, rules: Sequence[Slot]) -> list[str]:
+    """Refuse a sequence that is neither in the cohort nor a known name; say which known ones no series has."""
+    there = {series.sequence for series in cohort.series if series.sequence}
+    asked = dict.fromkeys(name for rule in rules for name in rule.sequence)
+    for name in asked:
+        if name not in there and name not in SEQUENCES:
+            raise registry.unknown("sequence", name, there | set(SEQUENCES), where="slots")
+    absent = [name for name in asked if name not in there]
+    silent = sum(series.sequence is None for series in cohort.series)
+    if not absent:
+        return []
+    said = f"no series is {' or '.join(absent)}; here: {', '.join(sorted(there)) or 'none named'}"
+    return [said + (f"; {counted(silent, 'series has', 'series have')} no name (curate types)" if silent else "")]
 
 
 def _slot(rule: SlotRule) -> Slot:
