@@ -6,7 +6,7 @@ from adapt_samples import make_cohort
 
 from radfoundry import config as settings
 from radfoundry.records import InputError
-from radfoundry.stages import adapt, predict
+from radfoundry.stages import adapt, benchmark, predict
 from radfoundry.tasks import predictor as predictors
 
 
@@ -40,6 +40,26 @@ def test_many_kinds_of_questions_end_to_end(flat, tmp_path):
     grades = predictors.read(tmp_path / "grades")
     assert grades.classes == ("0", "1", "2")
     assert not (tmp_path / "similar" / "predictor").exists()
+
+
+def test_adapt_and_benchmark_call_the_number_of_a_class_by_its_name(flat, tmp_path):
+    task, head = {"name": "classify", "target": "grade"}, {"name": "logistic", "strengths": [1.0]}
+    found = run(flat, tmp_path / "adapt", task=task, head=head)
+    encoder = {"name": "intensity", "dimensions": 2}
+    given = {
+        "cohort": str(flat / "cohort"),
+        "task": task,
+        "head": head,
+        "encoders": [encoder],
+        "against": [],
+        "folds": 2,
+    }
+    beside = benchmark.run(settings.check(benchmark.Config, {**given, "to": str(tmp_path / "benchmark")}))
+    for name in ("auroc-0", "auroc-1", "auroc-2"):
+        ((_, same),) = [item for item in beside.metrics.items() if item[0].endswith(f"/{name}")]
+        assert found.metrics[name] == same
+    with pytest.raises(InputError, match="need a yes-or-no question"):
+        benchmark.run(settings.check(benchmark.Config, {**given, "survival": {"time": "days", "event": "died"}}))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,9 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
 
     cohort = cohorts.open_cohort(config.cohort)
     task, truth = questions.answers(cohort, questions.named(asked(config)))
+    if config.survival and task.kind != "binary":
+        raise InputError("curves by label need a yes-or-no question", where="survival", remedy="ask classify")
+    classes = questions.class_names(cohort, task)
     if config.permute_labels:
         patients = {case.key: case.patient for case in cohort.cases}
         truth = questions.permuted(truth, patients, rng=np.random.default_rng(config.seed))
@@ -35,7 +38,9 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     metrics = {
         f"{name}/{metric}": value
         for name, one in found.items()
-        for metric, value in measure.measure(one.predictions, task, seed=config.seed).items()
+        for metric, value in measure.by_class_name(
+            measure.measure(one.predictions, task, seed=config.seed), classes
+        ).items()
     }
     pairs = [(title(one), title(other)) for one in config.encoders for other in config.against]
     gaps = {
@@ -47,8 +52,6 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     }
     first = title(config.encoders[0])
     groups = _groups(config, cohort, task, found[first], first) if task.kind == "binary" else ([], {})
-    if config.survival and task.kind != "binary":
-        raise InputError("curves by label need a yes-or-no question", where="survival", remedy="ask classify")
     plain = measure.trivial(found[title(config.encoders[0])].predictions, task, seed=config.seed)
     with runs.writing("benchmark", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
         writer.inputs["cohort"] = cohort.fingerprint
@@ -59,7 +62,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             probe.write_predictions(one.predictions, writer.folder / f"predictions-{name}.parquet")
         blocks = _blocks(cohort, task=task, found=found, numbers=(metrics, gaps, plain), permuted=config.permute_labels)
         blocks += groups[0]
-        blocks += _pictures(cohort, tables[first], (task, truth), writer.folder, config.seed)
+        blocks += _pictures(cohort, tables[first], (classes, truth), writer.folder, config.seed)
         runs.write_json(writer.folder / "blocks.json", blocks)
     return writer.finished
 
@@ -126,12 +129,11 @@ def _blocks(
 
 
 def _pictures(
-    cohort: Cohort, table: Any, asked: tuple[Task, Mapping[str, Any]], folder: Any, seed: int
+    cohort: Cohort, table: Any, asked: tuple[Sequence[str], Mapping[str, Any]], folder: Any, seed: int
 ) -> list[dict[str, Any]]:
-    from radfoundry.tasks import pages, questions
+    from radfoundry.tasks import pages
 
-    task, truth = asked
-    classes = questions.class_names(cohort, task)
+    classes, truth = asked
     return [
         pages.feature_map(table, truth, title=f"Features of {table.encoder}", classes=classes, seed=seed),
         pages.thumbnails(cohort, folder),
