@@ -12,6 +12,7 @@ from conftest import SIMULATE
 from radfoundry.cli.main import exit_code
 
 ROOT = Path(__file__).parents[1]
+LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NOT_RUN = "# not run"
@@ -104,7 +105,20 @@ def test_every_verb_and_recipe_has_a_page():
     assert missing == []
 
 
+def test_every_page_can_be_found_from_another():
+    texts = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    linked = {(page.parent / target).resolve() for page, text in texts.items() for target in LINK.findall(text)}
+    assert [page.name for page in PAGES if page.parent.name == "docs" and page.resolve() not in linked] == []
+
+
+def test_the_list_of_recipes_names_each_once():
+    from radfoundry.recipes import runner
+
+    listed = re.findall(r"\(recipe-([\w-]+)\.md\)", (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted(runner.names())
+
+
 def test_links_between_pages_lead_somewhere():
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        for target in LINK.findall(page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
