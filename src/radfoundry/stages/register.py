@@ -331,12 +331,10 @@ def _left_the_image(config: Config, given: _Given, found: Any) -> list[str]:
     """A warning where the moved image left most of what the two shared before: then it was led astray."""
     from radfoundry.tasks import register
 
-    fixed, start = (
-        given.fixed.geometry,
-        register.beginning(given.moving, given.fixed, register.Options(start=config.start)),
-    )
-    before = register.covered(given.moving.geometry, fixed, start)
-    after = register.covered(given.moving.geometry, fixed, found.transform.matrix)
+    moving, fixed = given.moving.geometry, given.fixed.geometry
+    start = register.beginning(given.moving, given.fixed, register.Options(start=config.start))
+    before = register.covered(moving, fixed, start)
+    after = register.covered(moving, fixed, found.transform.matrix)
     if after >= LEAST_KEPT * before:
         return []
     return [

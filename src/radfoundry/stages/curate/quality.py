@@ -179,7 +179,7 @@ def _quality(
     )
     unjudged = sum(UNJUDGED in item.reasons for item in verdicts.values())
     if unjudged:
-        summary += f" {unjudged} of them are films or ultrasound, which these measures do not judge."
+        summary += f" Films and ultrasound, which these measures do not judge: {unjudged}."
     return [
         {"kind": "text", "title": "Summary", "paragraphs": [summary]},
         _with_scores(cards(cohort, verdicts, writer.folder), scores),
