@@ -232,12 +232,23 @@ def check_options(builder: Callable[..., Any], options: Iterable[str], *, where:
             raise unknown("option", option, accepted, where=where)
 
 
+def listed(names: Iterable[str], *, most: int = 40) -> str:
+    """Names in one line, no more than a person reads.
+
+    >>> listed(["a", "b", "c"], most=2), listed([])
+    ('a, b … (3 in all)', 'none')
+    """
+    every = list(names)
+    shown = ", ".join(every[:most]) or "none"
+    return shown if len(every) <= most else f"{shown} … ({len(every)} in all)"
+
+
 def unknown(kind: str, name: str, known: Iterable[str], *, where: str = "", remedy: str = "") -> InputError:
     """The error for a name that is not there: it names the nearest one, or lists what there is."""
     choices = sorted(known)
     folded = {choice.casefold(): choice for choice in choices}
     near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
-    hint = f"did you mean {folded[near[0]]!r}?" if near else f"known: {', '.join(choices) or 'none'}"
+    hint = f"did you mean {folded[near[0]]!r}?" if near else f"known: {listed(choices)}"
     return InputError(
         f"unknown {kind} {name!r}",
         where=where,

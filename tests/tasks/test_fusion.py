@@ -11,7 +11,7 @@ from fusion_samples import make_rows
 from radfoundry import registry
 from radfoundry.config import Component
 from radfoundry.nets.embedding import Embeddings
-from radfoundry.records import Case, Cohort, InputError, Predictions, Task
+from radfoundry.records import Acquisition, Case, Cohort, InputError, Predictions, Series, Task
 from radfoundry.stats import auc
 from radfoundry.tasks import contributions, covariates, fitted_files, fusion, fusion_beside, heads, probe, slots
 from radfoundry.tasks.examples import by_case
@@ -184,3 +184,17 @@ def test_a_kind_of_image_that_few_have_is_not_asked_alone():
     assert found.fitted.slots == ("DWI", "T1w", "T2w") and "T2w" not in beside.found
     assert any(note.startswith("T2w alone is not answered: too few") for note in beside.notes)
     assert len(beside.added.case) == 24 and set(beside.found) == {"fused", "DWI", "T1w", "single"}
+
+
+def test_what_cannot_be_fused_is_refused_before_any_image_is_looked_at():
+    picture = Series("s", "p", "c", Acquisition(modality="US"), (1, 4, 4, 1), (1.0, 1.0, 1.0))
+    cases = [Case("c", "p", (picture,), labels={"age_y": 3})]
+    early = Component(name="early")
+    with pytest.raises(InputError, match="no series states its sequence"):
+        fusion.check(early, ["age_y"], cases, target="y")
+    by_modality = Component.model_validate({"name": "early", "by": "modality"})
+    fusion.check(by_modality, ["age_y"], cases, target="y")
+    with pytest.raises(InputError, match="did you mean 'age_y'"):
+        fusion.check(by_modality, ["age_z"], cases, target="y")
+    with pytest.raises(InputError, match="the answer itself"):
+        fusion.check(by_modality, ["age_y"], cases, target="age_y,died")

@@ -18,7 +18,9 @@ from radfoundry.data.label_values import is_telling
 from radfoundry.data.pseudonyms import Pseudonyms
 from radfoundry.data.row_keys import PLURALS, finder, key_column_of, names_of, refuse_unknown
 from radfoundry.records import InputError
+from radfoundry.registry import listed
 
+MOST_LISTED = 12
 LEVELS = ("patient", "case", "series")
 
 
@@ -158,9 +160,9 @@ def _nobody_asked(cohort: str | Path, on: str, typed: Mapping[str, tuple[str, Ma
     column = {"patient": "patient", "case": "case", "series": "key"}[on]
     everybody = {row[column] for row in read_table(Path(cohort) / "series.parquet", "series")}
     lacking = {name: len(everybody - set(values)) for name, (_, values) in typed.items() if values}
-    return [
-        f"{name}: {count} of {len(everybody)} {PLURALS[on]} have no value" for name, count in lacking.items() if count
-    ]
+    found = [f"{name} {count}" for name, count in sorted(lacking.items(), key=lambda item: -item[1]) if count]
+    said = listed(found, most=MOST_LISTED)
+    return [f"of {len(everybody)} {PLURALS[on]} so many have no value: {said}"] if found else []
 
 
 def _collect(found: dict[str, tuple[str, str]], key: str, text: str, given: str, name: str, where: str) -> None:

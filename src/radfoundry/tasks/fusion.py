@@ -10,7 +10,7 @@ import numpy as np
 
 from radfoundry import registry
 from radfoundry.config import Component
-from radfoundry.records import InputError
+from radfoundry.records import Case, InputError
 from radfoundry.tasks import covariates as clinical
 from radfoundry.tasks import fusion_heads, fusion_nets, heads, slots
 from radfoundry.tasks.examples import Examples
@@ -39,6 +39,12 @@ class Fusion:
         for other in self.beside:
             if other not in (*HEADED, *NETS):
                 raise registry.unknown("fusion", other, (*HEADED, *NETS), where="fuse.beside")
+
+
+def check(chosen: Component, names: Sequence[str], cases: Sequence[Case], *, target: str) -> None:
+    """Refuse what cannot be fused before any image is looked at: facts nobody states, covariates nobody has."""
+    slots.check(cases, named(chosen).by)
+    clinical.check(names, cases, target=target)
 
 
 def average(*, by: str = "sequence", beside: Sequence[str] = ()) -> Fusion:

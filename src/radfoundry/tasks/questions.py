@@ -182,7 +182,7 @@ def no_label(cohort: Cohort, *, where: str, name: str) -> InputError:
     folded = {label.casefold(): label for label in labels}
     near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.7)
     meant = f"did you mean {folded[near[0]]!r}? " if near else ""
-    said = f"{meant}labels here: {', '.join(labels) or 'none'}; add some with radfoundry label"
+    said = f"{meant}labels here: {registry.listed(labels, most=12)}; add some with radfoundry label"
     return InputError("no case has it", where=where, remedy=said, finding="no-labels")
 
 

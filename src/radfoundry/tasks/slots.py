@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from radfoundry import registry
-from radfoundry.records import Acquisition, InputError, Series
+from radfoundry.records import Acquisition, Case, InputError, Series
 from radfoundry.tasks.covariates import SLOT, Columns
 from radfoundry.tasks.examples import Examples, fact_of
 
@@ -116,13 +116,24 @@ def names(rows: Examples, by: str, *, least: int = 2) -> tuple[str, ...]:
             found.setdefault(slot, set()).add(str(patient))
     kept = tuple(sorted(slot for slot, patients in found.items() if len(patients) >= least))
     if not kept:
-        raise InputError(
-            f"no series states its {by}",
-            where="fuse.by",
-            remedy=f"use one of {', '.join(BY)}; by modality all images of a modality are one kind",
-            finding="no-slots",
-        )
+        raise _unstated(by)
     return kept
+
+
+def check(cases: Iterable[Case], by: str) -> None:
+    """Refuse a fact that no series of these exams states, before anything is worked out from their images."""
+    facts = facts_of(by)
+    if all(slot_of(series, facts) is None for case in cases for series in case.series):
+        raise _unstated(by)
+
+
+def _unstated(by: str) -> InputError:
+    return InputError(
+        f"no series states its {by}",
+        where="fuse.by",
+        remedy=f"use one of {', '.join(BY)}; by modality all images of a modality are one kind",
+        finding="no-slots",
+    )
 
 
 def gather(rows: Examples, by: str, slots: Sequence[str], *, columns: Columns | None = None) -> Exams:

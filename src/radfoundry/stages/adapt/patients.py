@@ -34,12 +34,15 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     """Embed, fit inside the training patients, predict out of sample, measure; write a predictor and a report."""
     from radfoundry.data import cohort as cohorts
     from radfoundry.nets import embedding
-    from radfoundry.tasks import leaks, measure, pages, probe, questions, visits
+    from radfoundry.tasks import fusion, leaks, measure, pages, probe, questions, visits
 
     config = config.model_copy(update={"encoder": embedding.settled(config.encoder)})
     cohort = cohorts.open_cohort(config.cohort)
     task, truth = questions.answers(cohort, _answerable(config))
     classes = questions.class_names(cohort, task)
+    if _fuses(config):
+        known = [case for case in cohort.cases if case.key in truth]
+        fusion.check(config.fuse, config.covariates, known, target=task.target)
     if config.permute_labels:
         patients = {case.key: case.patient for case in cohort.cases}
         truth = questions.permuted(truth, patients, rng=np.random.default_rng(config.seed))
@@ -215,11 +218,9 @@ def _fuse(
     config: Config, cohort: Cohort, task: Task, truth: Mapping[str, Any], parts: tuple[Any, Any, Any], views: Any
 ) -> _Asked:
     """Answers from all images of an exam together, and what stands beside them."""
-    from radfoundry.tasks import covariates, fusion, fusion_beside, heads
+    from radfoundry.tasks import fusion, fusion_beside, heads
 
     encoder, table, classes = parts
-    asked = [case for case in cohort.cases if case.key in truth]
-    covariates.check(config.covariates, asked, target=task.target)
     head = heads.named(config.head, task.kind)
     learner = fusion.Fused(fusion.named(config.fuse, seed=config.seed), head, views, tuple(config.covariates))
     found, beside = fusion_beside.ask(cohort, table, learner, task=task, truth=truth, design=_design(config))
