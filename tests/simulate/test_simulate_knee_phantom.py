@@ -11,9 +11,13 @@ HEALTHY = {"line": {"AP": 0.0, "LATERAL": 0.0}, "pouch": 0.0, "gap": 1.0, "size"
 DRAWN = {"AP": knee_phantom._frontal, "LATERAL": knee_phantom._lateral, "SKYLINE": knee_phantom._skyline}
 
 
-def film(view, **changed):
+def drawn(view, **changed):
     x, y = np.meshgrid(np.linspace(-1, 1, 32), np.linspace(-1, 1, 32), indexing="ij")
-    return DRAWN[view](x, y, knee_phantom._Knee(**{**HEALTHY, **changed}), np.random.default_rng(0))[0]
+    return DRAWN[view](x, y, knee_phantom._Knee(**{**HEALTHY, **changed}), np.random.default_rng(0))
+
+
+def film(view, **changed):
+    return drawn(view, **changed)[0]
 
 
 @pytest.mark.parametrize(
@@ -29,6 +33,13 @@ def test_each_finding_shows_where_it_is_said_to(changed, shown_in):
     assert {view for view, size in change.items() if size > 1e-6} == shown_in
     if "pouch" in changed:  # next to nothing in the frontal film
         assert change["AP"] < change["LATERAL"] / 3
+
+
+def test_the_truth_marks_a_fracture_in_both_films_that_show_it_and_an_effusion_in_the_lateral_one():
+    for view in VIEWS:
+        assert not drawn(view)[1].any()
+        assert drawn(view, line={"AP": 0.3, "LATERAL": 0.3})[1].any() == (view != "SKYLINE")
+        assert drawn(view, pouch=0.1)[1].any() == (view == "LATERAL")
 
 
 def test_three_films_of_a_patient_and_a_report_of_what_is_there():

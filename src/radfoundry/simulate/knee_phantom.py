@@ -15,6 +15,7 @@ from radfoundry.simulate.phantoms import Drawn, PhantomOptions, drawn, finished,
 from radfoundry.simulate.words import STYLES, Statement, write_report
 
 VIEWS = ("AP", "LATERAL", "SKYLINE")
+HEALTHY_POUCH = 0.02  # as full as the pouch above the kneecap gets without an effusion
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ class KneeFilms(PhantomOptions):
         effusion, fracture, narrowing = (bool(value) for value in rng.random(3) < self.rate)
         knee = _Knee(
             line={view: 0.4 * self.strength * fracture * float(rng.uniform(0.2, 1)) for view in VIEWS[:2]},
-            pouch=0.24 * self.strength * float(rng.uniform(0.6, 1.3)) if effusion else 0.02 * float(rng.uniform(0, 1)),
+            pouch=0.24 * self.strength * float(rng.uniform(0.6, 1.3))
+            if effusion
+            else HEALTHY_POUCH * float(rng.uniform(0, 1)),
             gap=float(rng.uniform(0.2, 0.5) if narrowing else rng.uniform(0.8, 1.1)),
             size=float(rng.uniform(0.9, 1.1)),
             tissue=float(rng.uniform(0.25, 0.4)),
@@ -120,7 +123,8 @@ def _lateral(x: np.ndarray, y: np.ndarray, knee: _Knee, rng: np.random.Generator
     film = _bones([shaft | knob, shin, cap], np.abs(x - 0.05) < 0.8, knee.tissue, rng) + _scar(y, shin, rng)
     pouch = soft(((x - 0.3) / 0.13) ** 2 + ((y + 0.68) / 0.24) ** 2 < 1, 1.5)
     crack = _crack(x, y, shin, rng)
-    return film + knee.pouch * pouch - knee.line["LATERAL"] * crack, np.maximum(pouch * (knee.pouch > 0.05), 0)
+    lesion = np.maximum(pouch * (knee.pouch > HEALTHY_POUCH), crack * (knee.line["LATERAL"] > 0))
+    return film + knee.pouch * pouch - knee.line["LATERAL"] * crack, lesion
 
 
 def _skyline(x: np.ndarray, y: np.ndarray, knee: _Knee, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
