@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from radfoundry import registry, runs
 from radfoundry.records import Cohort, Estimate, InputError, Series, counted
+from radfoundry.stages.curate.harmonize_choice import COMBAT, Chosen, choose, covariates_of, looking_of
+from radfoundry.stages.curate.harmonize_measured import UNMEASURABLE, measured, questions_of
 from radfoundry.stages.curate.settings import Block, Config, Progress
 from radfoundry.volume import Volume
 
-if TYPE_CHECKING:
-    from radfoundry.tasks.harmonized import Looking
-
 MOST_PICTURED = 4
 PICTURE_PIXELS = 220
-COMBAT = "combat"
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The series in question with the site of each, and those that may be learned from."""
-
-    series: tuple[Series, ...]
-    site: tuple[str, ...]
-    teaching: tuple[Series, ...]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,8 +47,6 @@ def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progre
     title = "+".join(name for name, _ in methods)
     chosen = choose(cohort, config)
     if config.measure:
-        from radfoundry.stages.curate.harmonize_measured import questions_of
-
         questions_of(cohort, config, chosen)  # a question that cannot be asked is refused before anything is made
     writer.notes += chosen.notes
     if config.permute_labels:  # a negative control looks at the answers alone
@@ -84,8 +70,6 @@ def _measured(
     cohort: Cohort, config: Config, asked: tuple[Any, Chosen], writer: runs.RunWriter, title: str
 ) -> list[Block]:
     """The tables of before and after; too few patients or sites to measure with is a remark, not a failure."""
-    from radfoundry.stages.curate.harmonize_measured import UNMEASURABLE, measured
-
     methods, chosen = asked
     try:
         metrics, tables, remarks = measured(cohort, config, chosen, methods=methods, title=title)
@@ -97,37 +81,6 @@ def _measured(
     writer.metrics.update(metrics)
     writer.notes += remarks
     return tables
-
-
-def choose(cohort: Cohort, config: Config) -> Chosen:
-    """The series asked for that state their site, and which of them teach."""
-    from radfoundry.data.derived import fact_of
-    from radfoundry.tasks.examples import matches
-
-    wanted = {fact: [values] if isinstance(values, str) else list(values) for fact, values in config.on.items()}
-    asked = [item for item in cohort.series if matches(item, wanted)]
-    placed = [(item, site) for item in asked if (site := fact_of(item, config.by)) is not None]
-    if not placed:
-        raise InputError(
-            f"none of {len(asked)} series states {config.by}" if asked else f"no series matches {wanted}",
-            where=str(cohort.path),
-            remedy="choose by=model or by=manufacturer, or other series with on.sequence=",
-            finding="no-match",
-        )
-    notes = [f"{len(cohort.series) - len(asked)} of {len(cohort.series)} series were not asked for"]
-    notes = notes if len(asked) < len(cohort.series) else []
-    if len(placed) < len(asked):
-        notes.append(f"{len(asked) - len(placed)} series do not state {config.by} and were left out")
-    series = tuple(item for item, _ in placed)
-    teaching = series
-    if config.split is not None:
-        training = {case.key for case in cohort.part(config.split, "train").cases}
-        teaching = tuple(item for item in series if item.case in training)
-    else:
-        notes.append(
-            "Learned from all patients: before testing anything on them, name a split and learn from its part train."
-        )
-    return Chosen(series, tuple(site for _, site in placed), teaching, tuple(notes))
 
 
 def _seeded(name: str, options: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -240,35 +193,6 @@ def _features(cohort: Cohort, config: Config, chosen: Chosen, writer: runs.RunWr
     ]
     columns = [{"key": "site", "label": "site"}, {"key": "rows", "label": "rows it was learned from"}]
     return [{"kind": "table", "title": "Sites", "columns": columns, "rows": rows}]
-
-
-def looking_of(config: Config) -> Looking:
-    """The encoder with the part of the image that it is shown."""
-    from radfoundry.nets import embedding
-    from radfoundry.tasks.harmonized import Looking
-
-    return Looking(embedding.open_encoder(config.encoder), config.crop_mm)
-
-
-def covariates_of(cohort: Cohort, chosen: Chosen, names: Sequence[str]) -> np.ndarray:
-    """Protected covariates `(n, q)` of the series' cases; refuses one that is missing or no number."""
-    from radfoundry.tasks.questions import value_of
-
-    cases = {case.key: case for case in cohort.cases}
-    table = np.zeros((len(chosen.series), len(names)))
-    for column, name in enumerate(names):
-        for row, series in enumerate(chosen.series):
-            value = value_of(cases[series.case], name)
-            value = {"F": 0.0, "M": 1.0}.get(value, value) if isinstance(value, str) else value
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise InputError(
-                    f"{value!r} is no number" if value is not None else "no value",
-                    where=f"covariate {name} of case {series.case}",
-                    remedy="protect only labels that every case has as a number",
-                    finding="covariate",
-                )
-            table[row, column] = float(value)
-    return table
 
 
 def _said(title: str, metrics: Mapping[str, Estimate]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry.records import Cohort, Estimate, InputError
-from radfoundry.stages.curate.harmonize import COMBAT, Chosen, covariates_of, looking_of
+from radfoundry.stages.curate.harmonize_choice import COMBAT, Chosen, covariates_of, looking_of
 from radfoundry.stages.curate.settings import Block, Config
 
 Metrics = dict[str, Estimate]
