@@ -217,7 +217,14 @@ def build(table: str, name: str, **options: Any) -> Any:
         raise InputError(
             f"{name} needs {', '.join(lacking)}", where=setting, remedy=f"say {setting}.name={name} {said}"
         )
-    return builder(**options)
+    return builder(**{key: _as_words(builder, key, value) for key, value in options.items()})
+
+
+def _as_words(builder: Callable[..., Any], key: str, value: Any) -> Any:
+    """One word where several may stand is a list of one, not its letters."""
+    stated = str(inspect.signature(builder).parameters[key].annotation).replace(" ", "").split("|")
+    several = stated[0] in ("list[str]", "Sequence[str]") and "str" not in stated
+    return [value] if several and isinstance(value, str) else value
 
 
 def check_options(builder: Callable[..., Any], options: Iterable[str], *, where: str) -> None:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from radfoundry import registry
 from radfoundry.records import Case, Cohort, InputError
 from radfoundry.tasks import questions
 
@@ -65,3 +66,22 @@ def test_age_sex_and_site_may_be_asked_without_a_label_table():
 def test_a_label_of_nearly_the_same_name_is_named(name, said):
     with pytest.raises(InputError, match=said):
         questions.answers(cohort([0, 1]), questions.classify(target=name))
+
+
+def test_one_label_of_closed_questions_is_a_word_and_not_its_letters():
+    assert registry.build("tasks", "answer", targets="finding").target == "finding"
+    assert registry.build("tasks", "classify", target="finding").target == "finding"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda name: questions.answer(targets=[name]),
+        lambda name: questions.classify(target=[name, "b"]),
+        lambda name: questions.survive(time=name, event="b"),
+    ],
+)
+def test_a_name_with_a_comma_is_not_taken_for_two_labels(asked):
+    with pytest.raises(InputError, match="cannot take a name with a comma"):
+        asked("response, imaging")
+    assert questions.classify(target="response, imaging").target == "response, imaging"

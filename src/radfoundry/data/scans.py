@@ -66,7 +66,8 @@ def read_scans(paths: Sequence[str | Path], *, folder: Path, rules: Rules, repai
         raise InputError(
             f"none of {counted(len(files), 'file')} is a readable image{first}",
             where=", ".join(str(path) for path in paths),
-            remedy="give DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG files",
+            remedy=next((row["remedy"] for row in rejected if row["reason"] != "not-an-image" and row["remedy"]), None)
+            or "give DICOM, NIfTI, NRRD, MetaImage, PNG or JPEG files",
             finding="no-image",
         )
     assemble(folder, outcomes, refused=[], seen=set(), provenance={"pseudonymised": True})

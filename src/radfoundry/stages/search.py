@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from radfoundry import runs
+from radfoundry import registry, runs
 from radfoundry.config import Settings
 from radfoundry.records import Cohort, Estimate, InputError, Run, counted
 
@@ -45,8 +45,10 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
 
     index = similar_index.read(config.index)
     if config.target and f"{similar_index.LABEL}{config.target}" not in index.rows:
-        known = ", ".join(name.removeprefix(similar_index.LABEL) for name in index.rows if " " in name)
-        raise InputError("the index has no such label", where=f"target={config.target}", remedy=f"known: {known}")
+        known = [name.removeprefix(similar_index.LABEL) for name in index.rows if name.startswith(similar_index.LABEL)]
+        raise registry.unknown(
+            "label", config.target, known, where="target", remedy="the index keeps the cohort's labels"
+        )
     encoder = similar_index.open_encoder(index)
     with tempfile.TemporaryDirectory(prefix="radfoundry-search-") as folder:
         cohort, names, rejected = _opened(config, Path(folder))

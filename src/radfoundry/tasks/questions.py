@@ -51,6 +51,7 @@ def classify(*, target: str | list[str], ordered: bool | list[str] = False) -> T
     their numbers or as listed.
     """
     if not isinstance(target, str):
+        _without_comma(*target)
         names = ",".join(target)
         about = f"Which of {', '.join(target)}?"
         return Task(f"classify-{'-'.join(target)}", names, "multilabel", metrics=METRICS["multilabel"], about=about)
@@ -75,6 +76,7 @@ def rate(*, target: str = "quality") -> Task:
 
 def survive(*, time: str, event: str) -> Task:
     """When does it happen? `time` is the label with the follow-up, `event` the one that says whether it happened."""
+    _without_comma(time, event)
     about = f"How soon does {event} come, in the unit of {time}?"
     return Task(f"survive-{event}", f"{time},{event}", "survival", metrics=METRICS["survival"], about=about)
 
@@ -92,8 +94,20 @@ def progress(*, target: str, change: bool = False) -> Task:
 
 def answer(*, targets: list[str]) -> Task:
     """Closed questions about one image: each label of `targets` is a question, its values are the possible answers."""
+    _without_comma(*targets)
     about = f"{', '.join(f'{name}?' for name in targets)} (each from a closed set of answers)"
     return Task("answer", ",".join(targets), "multilabel", QUESTIONS, METRICS["multilabel"], about)
+
+
+def _without_comma(*names: str) -> None:
+    """Refuse names that would be taken for two: a question joins the names of its labels by commas."""
+    for name in names:
+        if "," in name:
+            raise InputError(
+                "a question about several labels cannot take a name with a comma",
+                where=f"label {name}",
+                remedy="rename the column and label again",
+            )
 
 
 def similar(*, target: str) -> Task:
@@ -220,7 +234,12 @@ def _closed(cohort: Cohort, task: Task) -> tuple[Task, dict[str, Any]]:
         known = _known(cohort, name)
         kinds = sorted({str(value) for value in known.values()}, key=_sortable)
         if len(kinds) > MOST_CLASSES:
-            raise InputError(f"{len(kinds)} answers are too many", where=f"label {name}", finding="many-classes")
+            raise InputError(
+                f"{len(kinds)} different answers are too many for a closed question",
+                where=f"label {name}",
+                remedy=f"use task.name=regress for a quantity; at most {MOST_CLASSES} answers are taken",
+                finding="many-classes",
+            )
         for kind in kinds:
             columns[f"{name}={kind}"] = {key: float(str(value) == kind) for key, value in known.items()}
     settled = Task(task.name, ",".join(columns), task.kind, task.unit, task.metrics, task.about)
