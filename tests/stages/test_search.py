@@ -39,7 +39,7 @@ def test_loose_files_do_not_find_their_own_pixels(flat, tmp_path):
     [
         (["cohort"], "no index here"),
         (["features"], "no scans"),
-        (["features", "cohort", "target=absent"], "no such label"),
+        (["features", "cohort", "target=absent"], "unknown label 'absent'"),
         (["features", "cohort", "engine=fast"], "unknown engine"),
         (["features", "cohort", "nearest=0"], "greater than or equal to 1"),
         (["features", "nowhere.nii"], "nowhere"),
