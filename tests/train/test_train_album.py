@@ -9,13 +9,14 @@ from train_samples import tiny_encoder
 
 from radfoundry import config as settings
 from radfoundry import registry
-from radfoundry.records import Case, Cohort, Features, InputError
+from radfoundry.records import Acquisition, Case, Cohort, Features, InputError, Series
 from radfoundry.stages import pretrain
 from radfoundry.train import album, cohort_source, feeding, scene
 from radfoundry.train.album import Album, FromAlbum
 from radfoundry.train.batches import Batch
 from radfoundry.train.objectives import align
 from radfoundry.train.processes import Place
+from radfoundry.volume import Volume
 
 EXAMS = ((0, 1, 2), (3, 4, 5), (6,))
 
@@ -57,6 +58,22 @@ def test_a_report_in_another_language_tells_nothing_and_is_nobodys_partner():
     batch = Batch(images=torch.zeros(3, 1, 1, 1, 1), case=torch.arange(3), findings=torch.full((3, 1), -1))
     made = align.build(dataclasses.replace(shapes(1), findings=1), width=4)
     assert made.pairs(scene.Scene(batch, None, 0), views=1).tolist() == torch.eye(3).bool().tolist()
+
+
+def film(name, exam, side):
+    volume = Volume.of(np.random.default_rng(side).random((side, side, 1)).astype(np.float32), np.eye(4))
+    given = {"shape": volume.array.shape, "spacing_mm": volume.spacing_mm, "loader": lambda _series: volume}
+    return Series(name, exam, exam, Acquisition(modality="DX"), **given)
+
+
+def test_the_films_of_a_cohort_are_brought_to_one_size_exam_by_exam_or_refused():
+    exams = (Case("a", "a", (film("x", "a", 40), film("y", "a", 48))), Case("b", "b", (film("z", "b", 64),)))
+    spec = registry.build("encoders", "conv2d-tiny", side=32).spec
+    made = album.gathered(Cohort(exams), spec)
+    assert made.pictures.shape == (3, 32, 32) and made.pictures.dtype == np.float16
+    assert made.exams == ((0, 1), (2,)) and made.words is made.findings is None
+    with pytest.raises(InputError, match="different sizes"):
+        album.gathered(Cohort(exams), dataclasses.replace(spec, shape=None, options={}))
 
 
 def test_exams_without_a_report_take_no_part_where_reports_are_read():

@@ -11,7 +11,7 @@ import torch
 from radfoundry.config import Component
 from radfoundry.data import prepare
 from radfoundry.nets import embedding
-from radfoundry.records import Cohort, EncoderSpec, InputError
+from radfoundry.records import Cohort, EncoderSpec, InputError, Series
 from radfoundry.text import findings
 from radfoundry.text.tokens import Tokeniser
 from radfoundry.train.batches import Batch
@@ -96,20 +96,27 @@ def gathered(
     cohort: Cohort, spec: EncoderSpec, *, tokeniser: Tokeniser | None = None, report_length: int = 128
 ) -> Album:
     """Every picture that an encoder can read, prepared as its spec says; refuses a cohort without any."""
-    plan = prepare.Plan(orientation=spec.orientation, spacing_mm=spec.spacing_mm, intensity=spec.intensity)
     kept, exams, cases = readable(cohort, spec)
-    arrays = [embedding.image_of(series, plan, spec, cohort.path)[0, :, :, 0] for series in kept]
-    if len({array.shape for array in arrays}) > 1:
-        raise InputError(
-            "pictures of different sizes cannot be learned from together",
-            where=f"encoder {spec.name}",
-            remedy="choose an encoder that brings them to one size, for example conv2d-tiny",
-            finding="shape",
-        )
     _, site = numbered_sites(kept)
     words = words_of(cases, tokeniser, report_length)
     found, names = (None, ()) if tokeniser is None else told([case.reports for case in cases])
-    return Album(np.stack(arrays).astype(np.float16), exams, site, words, found, names)
+    return Album(_pictures(kept, spec, cohort.path), exams, site, words, found, names)
+
+
+def _pictures(series: Sequence[Series], spec: EncoderSpec, folder: str | None) -> np.ndarray:
+    """`(V, I, J)` half-precision pictures, read one by one so that all of them never stand in memory at full length."""
+    plan = prepare.Plan(orientation=spec.orientation, spacing_mm=spec.spacing_mm, intensity=spec.intensity)
+    found: list[np.ndarray] = []
+    for item in series:
+        found.append(embedding.image_of(item, plan, spec, folder)[0, :, :, 0].astype(np.float16))
+        if found[-1].shape != found[0].shape:
+            raise InputError(
+                "pictures of different sizes cannot be learned from together",
+                where=f"encoder {spec.name}",
+                remedy="choose an encoder that brings them to one size, for example conv2d-tiny",
+                finding="shape",
+            )
+    return np.stack(found)
 
 
 def told(reports: Sequence[Sequence[str]]) -> tuple[np.ndarray, tuple[str, ...]]:
