@@ -220,3 +220,13 @@ def test_an_encoder_has_an_untrained_twin_only_where_it_was_trained(tmp_path):
     twin = untrained.twin(Component(name=str(tmp_path / "e.safetensors")))
     assert twin.spec == trained.spec
     assert not torch.allclose(checkpoint.embed_probe(twin), checkpoint.embed_probe(trained))
+
+
+def test_a_share_of_all_patients_has_an_interval_with_width():
+    items = items_of(12)
+    right = [item.points for item in items]
+    answers = {localise_measures.OURS: right, localise_measures.USUAL: right}
+    found = localise_measures.measures(items, answers, within_mm=10.0, seed=0)
+    share, gap = found["within-10-mm"], found["localiser-minus-mean-place/within-10-mm"]
+    assert share.value == 1.0 and share.low == pytest.approx(12 / (12 + 1.959964**2))  # Wilson, all of 12
+    assert gap.value == 0.0 and gap.low < 0 < gap.high

@@ -8,6 +8,8 @@ import numpy as np
 
 from radfoundry.records import Estimate, Predictions
 from radfoundry.stats.bootstrap import Statistic, bootstrap, bootstrap_difference
+from radfoundry.stats.comparisons import mcnemar
+from radfoundry.stats.proportions import clustered_proportion
 from radfoundry.tasks.localise import HIGH, LOW, Asked
 
 OURS, USUAL, MIDDLE, FRESH = "localiser", "mean-place", "scan-centre", "untrained"
@@ -48,17 +50,29 @@ def measures(
         if name == OURS:
             ours = columns
         for key, (values, how) in columns.items():
-            data = _held(values, patient)
-            found[key if name == OURS else f"{name}/{key}"] = bootstrap(_statistic(how), data, draws=DRAWS, rng=seed)
+            found[key if name == OURS else f"{name}/{key}"] = _measured(values, patient, how, seed)
             if name != OURS:
-                pair = (_held(ours[key][0], patient), data)
-                gaps[f"{OURS}-minus-{name}/{key}"] = bootstrap_difference(_statistic(how), *pair, draws=DRAWS, rng=seed)
+                gaps[f"{OURS}-minus-{name}/{key}"] = _difference(ours[key][0], values, patient, how, seed)
     return {**found, **gaps}
+
+
+def _measured(values: np.ndarray, patient: Sequence[str], how: str, seed: int) -> Estimate:
+    # Redrawing patients who were all found gives an interval without width; a share has one of its own.
+    if how == "share":
+        return clustered_proportion(values, patient)
+    return bootstrap(_statistic(how), _held(values, patient), draws=DRAWS, rng=seed)
+
+
+def _difference(ours: np.ndarray, other: np.ndarray, patient: Sequence[str], how: str, seed: int) -> Estimate:
+    if how == "share":
+        return mcnemar(ours, other, patient=list(patient))
+    pair = (_held(ours, patient), _held(other, patient))
+    return bootstrap_difference(_statistic(how), *pair, draws=DRAWS, rng=seed)
 
 
 def _columns(items: Sequence[Asked], said: Sequence[np.ndarray], within_mm: float) -> dict[str, tuple[np.ndarray, str]]:
     error = errors_mm(items, said)
-    found = {"error-mm": (error, "median"), f"within-{within_mm:g}-mm": ((error <= within_mm).astype(float), "mean")}
+    found = {"error-mm": (error, "median"), f"within-{within_mm:g}-mm": ((error <= within_mm).astype(float), "share")}
     if all(len(points) == 3 for points in said):
         boxes = [overlap(points, item.points) for item, points in zip(items, said, strict=True)]
         found["box-overlap"] = (np.array(boxes), "mean")
