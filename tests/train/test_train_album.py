@@ -122,6 +122,7 @@ def test_views_that_meet_their_report_together_do_so_as_their_mean(by):
         ({"check_steps": 10}, "ask simulated volumes"),
         ({"objectives": [{"name": "translate"}]}, "cannot be learned from pictures"),
         ({"objectives": ["contrast"]}, "set dense: 0"),
+        ({"crops": {"patients": 9}}, "crops.patients: has no effect"),
     ],
 )
 def test_what_pictures_cannot_do_is_refused_in_one_line(changed, said):

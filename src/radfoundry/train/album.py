@@ -160,6 +160,7 @@ def refuse_unfit(objectives: Sequence[Component]) -> None:
                 where="objectives",
                 remedy=f"use {', '.join(OBJECTIVES)}",
             )
+    for part in objectives:
         if part.name == "contrast" and part.options.get("dense") != 0:
             raise InputError(
                 "films of an exam do not show the same anatomy at the same place",

@@ -80,6 +80,9 @@ def _of_pictures(config: Any, simulated: Simulated, spec: Any, known: Data) -> D
             where="pretrain",
             remedy="set check_steps=0 and gains=0",
         )
+    idle = [name for name in ("spacing_mm", "protocols", "patients") if getattr(config.crops, name) is not None]
+    if idle:
+        raise InputError("has no effect on pictures", where=f"crops.{idle[0]}", remedy="leave it out")
     cohort = _learned_from(config)
     tokeniser = None
     length = config.text.length if known.begun is None else known.begun.sizes.length
