@@ -1,6 +1,7 @@
 """A predictor answers about files as it did about its own cohort, and refuses what it was not fitted for."""
 
 import json
+import math
 import shutil
 
 import numpy as np
@@ -12,8 +13,9 @@ from radfoundry import runs
 from radfoundry.cli.main import exit_code
 from radfoundry.data.cohort import open_cohort
 from radfoundry.nets import embedding, intensity
-from radfoundry.records import InputError
+from radfoundry.records import Estimate, InputError
 from radfoundry.stages import adapt, predict
+from radfoundry.tasks import cautions
 from radfoundry.tasks import predictor as predictors
 
 
@@ -71,6 +73,25 @@ def test_dicom_folders_get_the_fitted_models_answers(simulated_cohort, tmp_path)
     assert list(found["case"]) == [path.name for path in scans] and len(own) == 12
     assert all(np.isclose(own["score"], score, atol=1e-5).any() for score in found["score"])
     assert set(refused["reason"]) == {"sequence T1w is not FLAIR", "sequence T2w is not FLAIR"}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "finished", "said"),
+    [
+        (
+            {"auroc": (0.385, 0.22, 0.58)},
+            "not calibrated",
+            ["not calibrated", "not shown to answer better than chance"],
+        ),
+        ({"concordance": (0.6, 0.55, 0.65)}, "chance of the event by 545", ["chance of the event"]),
+        ({"mae": (1.0, 0.8, 1.2), "r2": (0.1, -0.1, 0.3)}, "", ["r2 0.10 (-0.10 to 0.30)"]),
+        ({"auroc": (math.nan, math.nan, math.nan)}, "", ["better than chance"]),
+        ({"accuracy": (0.5, 0.4, 0.6)}, "", []),
+    ],
+)
+def test_a_model_that_was_not_shown_to_know_anything_says_so(metrics, finished, said):
+    found = cautions.cautions({name: Estimate(*value) for name, value in metrics.items()}, finished=finished)
+    assert len(found) == len(said) and all(part in line for part, line in zip(said, found, strict=True))
 
 
 def test_answers_say_probability_interval_and_call(fitted, tmp_path):

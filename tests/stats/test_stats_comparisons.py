@@ -11,6 +11,7 @@ from radfoundry.stats.comparisons import (
     mann_whitney,
     mcnemar,
     mcnemar_p,
+    mean_amount,
     mean_difference,
     paired_permutation,
     permutation_test,
@@ -190,3 +191,10 @@ def test_a_verdicts_p_value_meets_its_limit():
 def test_impossible_questions_are_refused(broken):
     with pytest.raises(InputError):
         broken()
+
+
+def test_the_mean_of_an_amount_has_the_interval_of_the_paired_test_and_no_test():
+    values = [3.0, 5.0, 4.0, 7.5]
+    found, paired = mean_amount(values), mean_difference(values, [0.0] * 4)
+    assert (found.value, found.low, found.high) == (paired.value, paired.low, paired.high)
+    assert found.p_value is None and found.note == "" and mean_amount([1.0]).note

@@ -134,6 +134,18 @@ def mean_difference(
     )
 
 
+def mean_amount(values: ArrayLike, *, patient: ArrayLike | None = None, level: float = 0.95) -> Estimate:
+    """The mean of an amount (an error, a size) with Student's interval; no test, for no amount is 0 by chance.
+
+    >>> mean_amount([1.0, 2.0, 3.0]).p_value is None
+    True
+    """
+    amounts = finite_numbers(values, "values")
+    found = mean_difference(amounts, np.zeros(len(amounts)), patient=patient, level=level)
+    title = "mean, Student's t" + (", clustered by patient" if "clustered" in found.method else "")
+    return replace(found, method=title, p_value=None, note="" if found.p_value is not None else found.note)
+
+
 def paired_permutation(
     first: ArrayLike,
     second: ArrayLike,

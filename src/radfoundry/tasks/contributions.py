@@ -120,7 +120,7 @@ def sizes(found: Contributions) -> dict[str, Estimate]:
     sizes = {}
     for name, values in zip(found.slots, np.abs(found.parts), strict=True):
         mean = values.reshape(len(found.case), -1).mean(axis=1)
-        sizes[f"contribution-{name}"] = comparisons.mean_difference(mean, np.zeros(len(mean)), patient=found.patient)
+        sizes[f"contribution-{name}"] = comparisons.mean_amount(mean, patient=found.patient)
     return sizes
 
 

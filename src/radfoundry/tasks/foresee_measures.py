@@ -11,7 +11,7 @@ import numpy as np
 from radfoundry.nets.embedding import Embeddings
 from radfoundry.records import Cohort, Estimate, InputError
 from radfoundry.stats.bootstrap import draw_weights
-from radfoundry.stats.comparisons import mean_difference
+from radfoundry.stats.comparisons import mean_amount, mean_difference
 from radfoundry.stats.proportions import proportion
 from radfoundry.tasks import foresee, heads, per_case, probe
 from radfoundry.tasks.examples import Examples, by_case, examples
@@ -125,8 +125,7 @@ def measure(found: Foreseen, task: foresee.ForeseeTask, *, seed: int = 0) -> dic
     truth = found.truth
     errors = {FORESEEN: np.abs(found.later[:, 0] - truth)}
     errors |= {name: np.abs(values - truth) for name, values in found.beside.items()}
-    nothing = np.zeros(len(truth))
-    metrics = {"mae" if name == FORESEEN else f"mae-{name}": mean_difference(e, nothing) for name, e in errors.items()}
+    metrics = {"mae" if name == FORESEEN else f"mae-{name}": mean_amount(e) for name, e in errors.items()}
     for name in found.beside:
         if name == FIRST_VALUE and not task.measured:
             continue  # without the first value it is the mean change again
@@ -138,7 +137,7 @@ def measure(found: Foreseen, task: foresee.ForeseeTask, *, seed: int = 0) -> dic
     if changed.any() and not changed.all():
         held = inside[changed]
         metrics["interval-coverage-changed"] = proportion(int(held.sum()), len(held), name="changed values inside")
-    metrics["interval-width"] = mean_difference(found.later[:, 2], found.later[:, 1])
+    metrics["interval-width"] = mean_amount(found.later[:, 2] - found.later[:, 1])
     metrics["mean-change"] = mean_difference(truth, np.array([pair.first for pair in found.pairs]))
     if not task.measured:
         metrics.pop(f"mae-{FIRST_VALUE}")

@@ -155,7 +155,8 @@ def trivial(predictions: Predictions, task: Task, *, seed: int = 0) -> dict[str,
             f"prevalence-{name}": proportions.clustered_proportion(column > 0, predictions.patient, name=name)
             for name, column in zip(task.target.split(","), predictions.target.T, strict=True)
         }
-        return {**shares, "trivial-auroc": exact}
+        # Closed questions are judged by right answers; no AUROC stands beside them.
+        return shares if task.unit == "questions" else {**shares, "trivial-auroc": exact}
     values, counts = np.unique(predictions.target, return_counts=True)
     chosen, name = (1, "prevalence") if task.kind == "binary" else (values[counts.argmax()], "share-of-largest-class")
     share = proportions.clustered_proportion(predictions.target == chosen, predictions.patient, name=name)

@@ -20,6 +20,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
 
     Refuses a folder that is no predictor, scans that cannot be read at all, and scans of which none is acceptable.
     """
+    from radfoundry.tasks import cautions
     from radfoundry.tasks import predictor as predictors
 
     model = predictors.read(config.predictor)
@@ -38,8 +39,13 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             )
             writer.metrics["cases-answered"] = Estimate.exact(len(rows))
             writer.metrics["images-refused"] = Estimate.exact(len(refused))
-            writer.notes += [*scans.remarks(refused, names), *_taken_for(cohort, said.refused, model.accepts.modality)]
-            runs.write_json(writer.folder / "blocks.json", _blocks(model, rows, refused))
+            warned = cautions.cautions(_metrics(model), finished=str(model.about["finish"].get("note") or ""))
+            writer.notes += [
+                *warned,
+                *scans.remarks(refused, names),
+                *_taken_for(cohort, said.refused, model.accepts.modality),
+            ]
+            runs.write_json(writer.folder / "blocks.json", _blocks(model, rows, refused, warned))
     return writer.finished
 
 
@@ -77,7 +83,14 @@ def _taken_for(cohort: Cohort, refused: Any, modality: tuple[str, ...]) -> list[
     return [f"{counted(silent, 'image')} without a modality taken for {taken}; modality= states it"] if silent else []
 
 
-def _blocks(model: Any, rows: list[dict[str, Any]], refused: list[tuple[str, str]]) -> list[dict[str, Any]]:
+def _metrics(model: Any) -> dict[str, Estimate]:
+    """What was measured of a predictor on patients it had not seen."""
+    return {name: Estimate.from_dict(value) for name, value in model.about["metrics"].items()}
+
+
+def _blocks(
+    model: Any, rows: list[dict[str, Any]], refused: list[tuple[str, str]], warned: list[str]
+) -> list[dict[str, Any]]:
     from radfoundry.tasks import predictor as predictors
 
     answers = {
@@ -93,19 +106,19 @@ def _blocks(model: Any, rows: list[dict[str, Any]], refused: list[tuple[str, str
         "columns": [{"key": "file", "label": "scan"}, {"key": "reason", "label": "reason"}],
         "rows": [{"file": name, "reason": reason} for name, reason in sorted(refused)[:MOST_SHOWN]],
     }
-    metrics = {name: Estimate.from_dict(value) for name, value in model.about["metrics"].items()}
     lines = [
         f"{model.task.about} {counted(len(rows), 'case was', 'cases were')} answered about; "
         f"{counted(len(refused), 'image or file was', 'images or files were')} refused.",
         "An interval is that of the calibration (how many such patients have the finding) or, for a quantity, the "
         "range that holds 95 % of patients like those the model was fitted on.",
+        *(f"{line[:1].upper()}{line[1:]}." for line in warned),
         model.about["intended_use"],
     ]
     known = {
         "kind": "table",
         "title": "How well it answered on patients it had not seen",
         "columns": [{"key": "name", "label": "measure"}, {"key": "estimate", "label": "value (95 % interval)"}],
-        "rows": [{"name": name, "estimate": value.to_dict()} for name, value in metrics.items()],
+        "rows": [{"name": name, "estimate": value.to_dict()} for name, value in _metrics(model).items()],
     }
     accepted = [line.removeprefix("- ") for line in predictors.accepted_lines(model.accepts)]
     facts = {"kind": "facts", "title": "Accepts", "items": [line.split(": ", 1) for line in accepted]}
