@@ -62,6 +62,14 @@ def test_a_forecast_costs_seconds_not_minutes():
     assert "min here for" in lines[0] and "vit3d-tiny" in lines[0]
 
 
+def test_a_forecast_knows_small_pictures_every_cohort_and_the_encoders_options():
+    lines = forecast.forecast(runner.scaled(runner.load("knee-three-models"), "tiny"))
+    minutes = int(lines[0].split("about ")[1].split(" min")[0])
+    assert "700 cases, 2100 series" in lines[0] and "conv2d-tiny side=32" in lines[0] and minutes < 20
+    assert "vit3d-tiny" not in lines[0]  # the default of a benchmark that pairs finished runs
+    assert lines[1] == "forecast: about 78 MB of disk"
+
+
 def test_a_recipe_runs_is_resumed_and_is_repeated_bit_for_bit(tmp_path, cohort, capsys):
     path = write(tmp_path / "mine.yaml", cohort={"path": cohort})
     folder = tmp_path / "run"
