@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from radfoundry import config as settings
 from radfoundry.data import cohort as cohorts
 from radfoundry.data.cohort_tables import write_table
 from radfoundry.recipes import runner
@@ -56,6 +57,19 @@ def test_a_misspelt_cohort_is_refused_and_not_answered_with_another(recipe):
     changed = recipe.model_copy(update={"scales": {"tiny": {"cohorts": {"braod": 9}}}})
     with pytest.raises(InputError, match=r"scales\.tiny\.cohorts: .*'braod'"):
         runner.scaled(changed, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ({"by": "date"}, "split by date: missing a required argument: 'test_from'"),
+        ({"by": "site", "test_sites": ["n"], "test": 0.2}, "unexpected keyword argument 'test'"),
+        ({"by": "vendor"}, "cannot split by 'vendor'"),
+    ],
+)
+def test_a_split_that_cannot_be_made_is_refused_before_anybody_is_simulated(split, said):
+    with pytest.raises(InputError, match=said):
+        settings.check(runner.CohortChoice, {"cases": 8, "split": split}, where="cohort")
 
 
 @pytest.mark.slow

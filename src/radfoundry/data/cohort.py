@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ SPLITS = "splits.json"
 # Series labels that correct what was read: the sequence, the plane, whether to use
 # the series at all, and which input of a model it is to be.
 CORRECTIONS = ("sequence", "plane", "use", "use_reason", "slot")
+SPLITTING = {"patient": by_patient, "site": by_site, "date": by_date, "table": by_table}
 
 
 @dataclass(frozen=True)
@@ -286,9 +288,7 @@ def split(
     are kept on one side, or a split that parts them is refused, unless `near_duplicates` is off.
     Refuses a name in use unless `replace_existing`.
     """
-    methods = {"patient": by_patient, "site": by_site, "date": by_date, "table": by_table}
-    if by not in methods:
-        raise InputError(f"cannot split by {by!r}", remedy=f"choose one of {', '.join(methods)}")
+    require_split_options(by, options)
     cohort = open_cohort(path)
     if by == "date":
         refuse_moved_dates(cohort)
@@ -297,12 +297,22 @@ def split(
         raise InputError(f"there is a split {name!r} already", remedy="choose another --name, or give --replace")
     together = case_duplicates(cohort) if near_duplicates else []
     extra: dict[str, Any] = {"together": together} if by == "patient" else {}
-    parts = methods[by](cohort.cases, **options, **extra)
+    parts = SPLITTING[by](cohort.cases, **options, **extra)
     counts = check_split(cohort.cases, parts, together=together)
     settings = {key: value for key, value in options.items() if key != "assignment"}
     how = {"by": by, **settings, "near_duplicate_groups": len(together)}
     write_json(Path(path) / SPLITS, {**existing, name: {"how": how, "parts": parts}})
     return counts
+
+
+def require_split_options(by: str, options: Mapping[str, Any]) -> None:
+    """Refuse an unknown way to split, and options that it does not know or lacks."""
+    if by not in SPLITTING:
+        raise InputError(f"cannot split by {by!r}", remedy=f"choose one of {', '.join(SPLITTING)}")
+    try:
+        inspect.signature(SPLITTING[by]).bind((), **options)
+    except TypeError as error:
+        raise InputError(f"{error}", where=f"split by {by}", finding="options") from None
 
 
 def kept_together(path: str | Path, name: str) -> int:

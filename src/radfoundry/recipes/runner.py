@@ -43,6 +43,16 @@ class CohortChoice(Settings):
     path: str | None = None
     split: dict[str, Any] = Field(default_factory=dict)
 
+    @field_validator("split")
+    @classmethod
+    def _known(cls, value: dict[str, Any]) -> dict[str, Any]:
+        from radfoundry.data import cohort as cohorts
+
+        if value:
+            given = {key: item for key, item in value.items() if key not in ("name", "by", "near_duplicates")}
+            cohorts.require_split_options(str(value.get("by", "patient")), given)
+        return value
+
     @field_validator("simulate", mode="before")
     @classmethod
     def _by_name(cls, value: Any) -> Any:
