@@ -126,7 +126,7 @@ def test_equal_pictures_never_cross_and_a_table_that_parts_them_is_refused(copy)
         split(copy, name=f"s{seed}", parts={"train": 0.5, "test": 0.5}, seed=seed)
         parts = open_cohort(copy).splits[f"s{seed}"]
         assert parts[pair[0]] == parts[pair[1]]
-    with pytest.raises(InputError, match="near-duplicate images are in test and train"):
+    with pytest.raises(InputError, match="near-duplicate images would lie in several parts"):
         split(copy, name="bad", by="table", assignment={pair[0]: "train", pair[1]: "test"})
     assert "bad" not in open_cohort(copy).splits
     split(copy, name="known", by="table", assignment={pair[0]: "train", pair[1]: "test"}, near_duplicates=False)
