@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from radfoundry.config import Component
-from radfoundry.nets import embedding, intensity, vit
+from radfoundry.nets import embedding, intensity, untrained, vit
 from radfoundry.records import Acquisition, Case, Cohort, InputError, Series
 from radfoundry.volume import Volume
 
@@ -197,3 +197,21 @@ def test_a_film_keeps_its_rows_and_columns_whatever_its_plane():
     image = embedding.image_of(film, embedding.plan_for(spec), spec, None)
     assert image.shape == (1, 128, 128, 1)
     assert np.corrcoef(image[0, ..., 0].ravel(), pixels[0, 6:134, 11:139, 0].ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "random"),
+    [
+        ("vit2d-tiny", {}, True),
+        ("intensity", {}, False),
+        ("radfoundry-mri", {}, False),
+        ("radfoundry-mri", {"untrained_seed": 3}, True),
+        ("slices", {}, True),
+        ("slices", {"encoder": "radfoundry-mri"}, False),
+        ("fmcib", {"path": "weights.pth"}, False),
+        ("run/encoder.safetensors", {}, False),
+    ],
+)
+def test_random_weights_are_said_to_be_random(name, options, random):
+    found = untrained.remarks(Component.model_validate({"name": name, **options}))
+    assert len(found) == random and all("are random" in line for line in found)

@@ -5,7 +5,7 @@ import pytest
 
 from radfoundry.nets.embedding import Embeddings
 from radfoundry.records import Acquisition, Case, Cohort, InputError, Series
-from radfoundry.tasks import fitted_files, heads, measure, probe, questions
+from radfoundry.tasks import examples, fitted_files, heads, measure, probe, questions
 
 
 def make(patients=40, *, seed=0, signal=2.0, visits=2):
@@ -80,7 +80,7 @@ def test_train_and_test_on_different_sequences():
     cohort, table, _ = make()
     found, _ = ask(cohort, table, None, train_on={"sequence": ["T2w"]}, test_on={"sequence": ["T1w"]})
     assert len(found.predictions) == len(cohort)
-    with pytest.raises(InputError, match="sequences here: T1w, T2w"):
+    with pytest.raises(InputError, match="sequence here: T1w .80., T2w .80."):
         ask(cohort, table, None, train_on={"sequence": ["FLAIR"]})
     with pytest.raises(InputError, match="no fact"):
         ask(cohort, table, None, train_on={"colour": ["red"]})
@@ -125,3 +125,11 @@ def test_permuted_answers_keep_their_count_and_move_whole_patients():
     dealt = questions.permuted(truth, patients, rng=np.random.default_rng(0))
     assert sorted(dealt.values()) == sorted(truth.values()) and dealt != truth
     assert all(dealt[f"{patient}-0"] == dealt[f"{patient}-1"] for patient in cohort.patients)
+
+
+def test_facts_that_no_series_has_are_answered_with_those_there_are():
+    series = [Series("a", "p", "c", Acquisition(), (1, 2, 2, 1), (1, 1, 1)), make(2)[1].series[0]]
+    said = str(examples.no_match(series, {"sequence": ["T1"]}, where="train_on"))
+    assert said == "train_on: no series with an answer has sequence T1; sequence here: not stated (1), T1w (1)"
+    with pytest.raises(InputError, match="did you mean 'sequence'"):
+        examples.fact_of(series[0], "sequnce")

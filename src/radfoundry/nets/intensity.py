@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from radfoundry.records import EncoderSpec, Features
+from radfoundry.records import EncoderSpec, Features, InputError
 
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9, 100)
 STATISTICS = len(PERCENTILES) + 6
@@ -61,6 +61,8 @@ def _first_order_row(row: torch.Tensor) -> torch.Tensor:
 
 def build(*, channels: int = 1, dimensions: int = 3, spacing_mm: float = 3.0) -> IntensityFeatures:
     """The baseline for volumes (`dimensions=3`, 64³ voxels of 3 mm) or pictures (`dimensions=2`, 128 x 128)."""
+    if dimensions not in (2, 3):
+        raise InputError(f"images have no {dimensions} dimensions", where="encoder.dimensions", remedy="give 2 or 3")
     flat = dimensions == 2
     spec = EncoderSpec(
         name="intensity",

@@ -33,7 +33,7 @@ class Config(Settings):
 def run(config: Config, *, progress: Callable[[str, int, int], None] | None = None) -> Run:
     """Embed every series that fits the encoder and write `embeddings.parquet` with keys and features, and an index."""
     from radfoundry.data import cohort as cohorts
-    from radfoundry.nets import embedding
+    from radfoundry.nets import embedding, untrained
     from radfoundry.tasks import pages, similar_index
 
     cohort = cohorts.open_cohort(config.cohort)
@@ -50,7 +50,7 @@ def run(config: Config, *, progress: Callable[[str, int, int], None] | None = No
             )
         writer.metrics["series-embedded"] = Estimate.exact(len(table.series))
         writer.metrics["series-refused"] = Estimate.exact(len(table.refused))
-        writer.notes += embedding.left_out(table.refused)
+        writer.notes += [*embedding.left_out(table.refused), *untrained.remarks(config.encoder)]
         blocks = [
             {
                 "kind": "text",

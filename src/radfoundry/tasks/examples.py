@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from radfoundry import registry
 from radfoundry.nets.embedding import Embeddings
-from radfoundry.records import InputError, Predictions, Series
+from radfoundry.records import Acquisition, InputError, Predictions, Series
 
 Wanted = Mapping[str, Sequence[str]]
 
@@ -71,13 +73,7 @@ def examples(
     """The series that match and whose case has an answer; refused when there is none."""
     keep = [index for index, series in enumerate(embeddings.series) if series.case in truth and matches(series, wanted)]
     if not keep:
-        sequences = sorted({str(series.sequence) for series in embeddings.series})
-        raise InputError(
-            f"no series with an answer matches {dict(wanted)}",
-            where=name,
-            remedy=f"sequences here: {', '.join(sequences)}",
-            finding="no-match",
-        )
+        raise no_match(embeddings.series, wanted, where=name)
     chosen = [embeddings.series[index] for index in keep]
     return Examples(
         features=embeddings.vectors[keep].astype(float),
@@ -100,13 +96,32 @@ def matches(series: Series, wanted: Wanted) -> bool:
     return True
 
 
+def no_match(series: Iterable[Series], wanted: Wanted, *, where: str) -> InputError:
+    """The error for facts that no series with an answer has: each asked for, with those that are there."""
+    there = list(series)
+    asked = " and ".join(f"{fact} {' or '.join(map(str, values))}" for fact, values in wanted.items())
+    said = []
+    for fact in wanted:
+        found = Counter("not stated" if fact_of(one, fact) is None else str(fact_of(one, fact)) for one in there)
+        said.append(
+            f"{fact} here: {registry.listed((f'{name} ({count})' for name, count in found.most_common()), most=12)}"
+        )
+    return InputError(
+        f"no series with an answer has {asked or 'what is asked for'}",
+        where=where,
+        remedy="; ".join(said) or "label the cases of these series",
+        finding="no-match",
+    )
+
+
 def fact_of(series: Series, fact: str) -> Any:
     """What a series says of one fact; refused when series have no such fact."""
     if hasattr(series, fact):
         return getattr(series, fact)
     if hasattr(series.acquisition, fact):
         return getattr(series.acquisition, fact)
-    raise InputError(f"series have no fact {fact!r}", remedy="use sequence, plane, site or a header field")
+    known = ("sequence", "plane", "site", *Acquisition.__dataclass_fields__)
+    raise registry.unknown("fact of a series", fact, known)
 
 
 def by_case(scored: Sequence[tuple[Examples, np.ndarray]]) -> Predictions:

@@ -12,7 +12,7 @@ from radfoundry.nets.embedding import Embeddings
 from radfoundry.records import InputError, Task
 from radfoundry.stats.curve_points import CasePoints, case_points, nested_subsets
 from radfoundry.tasks import heads, questions
-from radfoundry.tasks.examples import matches
+from radfoundry.tasks.examples import matches, no_match
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _by_case(
     """Patient, mean features and answer, one row per case in order of name."""
     keep = [row for row, item in enumerate(embeddings.series) if item.case in truth and matches(item, wanted)]
     if not keep:
-        raise InputError(f"no series with an answer matches {dict(wanted)}", remedy="change series", finding="no-match")
+        raise no_match(embeddings.series, wanted, where="series")
     names = np.array([embeddings.series[row].case for row in keep])
     owners = np.array([embeddings.series[row].patient for row in keep])
     case, first, group = np.unique(names, return_index=True, return_inverse=True)

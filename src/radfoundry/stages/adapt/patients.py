@@ -33,7 +33,7 @@ class _Asked:
 def run(config: Config, *, progress: Progress | None = None) -> Run:
     """Embed, fit inside the training patients, predict out of sample, measure; write a predictor and a report."""
     from radfoundry.data import cohort as cohorts
-    from radfoundry.nets import embedding
+    from radfoundry.nets import embedding, untrained
     from radfoundry.tasks import fusion, leaks, measure, pages, probe, questions, visits
 
     config = config.model_copy(update={"encoder": embedding.settled(config.encoder)})
@@ -60,6 +60,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         writer.inputs.update(cohort=cohort.fingerprint, encoder=table.fingerprint, preparation=table.plan)
         writer.metrics.update(_called(config, {**metrics, **plain}))
         writer.notes += [*found.notes, *suspicion, *(asked.beside.notes if asked.beside else ())]
+        writer.notes += untrained.remarks(config.encoder)
         probe.write_predictions(found.predictions, writer.folder / "predictions.parquet", answers=found.answers)
         own = {**metrics, **plain}
         if asked.climb or asked.beside:

@@ -16,6 +16,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     What is finished is kept inside the cohort: the same call after an interruption goes on and gives the same numbers.
     """
     from radfoundry.data import cohort as cohorts
+    from radfoundry.nets import untrained
     from radfoundry.stages.benchmark import asking
     from radfoundry.tasks import nested, nested_board, nested_pages, pages
 
@@ -36,7 +37,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         writer.inputs["cohort"] = cohort.fingerprint
         writer.inputs.update({f"encoder {one.name}": one.table.fingerprint for one in plan.sources})
         writer.metrics.update(nested_pages.numbers(board, plan.pipelines, made, pairs))
-        writer.notes += notes
+        writer.notes += [*notes, *untrained.remarks(*config.encoders, *config.against)]
         _write_scores(found, truth, plan.pipelines[0], writer.folder / "scores.parquet")
         blocks = nested_pages.blocks(board, plan.pipelines, made, seed=config.seed)
         blocks.insert(1, pages.people(cohort))

@@ -16,7 +16,7 @@ from radfoundry.stages.benchmark.titles import title
 def run(config: Config, *, progress: Progress | None = None) -> Run:
     """Probe every encoder with the same head and folds; metrics `ENCODER/METRIC`, paired `ONE-minus-OTHER/METRIC`."""
     from radfoundry.data import cohort as cohorts
-    from radfoundry.nets import embedding
+    from radfoundry.nets import embedding, untrained
     from radfoundry.tasks import heads, measure, probe, questions
 
     cohort = cohorts.open_cohort(config.cohort)
@@ -57,6 +57,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         writer.inputs["cohort"] = cohort.fingerprint
         writer.inputs.update({f"encoder {name}": table.fingerprint for name, table in tables.items()})
         writer.metrics.update({**metrics, **gaps, **plain, **groups[1]})
+        writer.notes += untrained.remarks(*config.encoders, *config.against)
         for name, one in found.items():
             writer.notes += [f"{name}: {note}" for note in one.notes]
             probe.write_predictions(one.predictions, writer.folder / f"predictions-{name}.parquet")
