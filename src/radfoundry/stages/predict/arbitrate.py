@@ -42,10 +42,8 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             writer.inputs["predictor"] = runs.digest(model.about["files"])
             writer.inputs["images"] = runs.digest(sorted(series.content for series in cohort.series))
             scans.write_table(rows, writer.folder, "predictions")
-            scans.write_table(
-                [{"file": name, "reason": reason} for name, reason in sorted(refused)], writer.folder, "refused"
-            )
-            scans.write_table(conflicts, writer.folder, "conflicts")
+            scans.write_refused(refused, writer.folder)
+            scans.write_table(conflicts, writer.folder, "conflicts", columns=("case", "decision", "reason"))
             writer.metrics["cases-answered"] = Estimate.exact(len(rows))
             writer.metrics["conflicts"] = Estimate.exact(len(conflicts))
             writer.metrics["images-refused"] = Estimate.exact(len(refused))

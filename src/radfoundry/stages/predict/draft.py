@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +43,12 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         with runs.writing("predict", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
             writer.inputs["predictor"] = runs.digest(model.about["files"])
             writer.inputs["images"] = runs.digest(sorted(series.content for series in cohort.series))
-            for name, draft in sorted(made.items()):
-                with runs.atomic(writer.folder / "drafts" / f"{_file(name)}.txt") as partial:
-                    partial.write_text(draft.text or f"No draft: {draft.refused}.\n", encoding="utf-8")
+            for name, file in _files(made).items():
+                with runs.atomic(writer.folder / "drafts" / f"{file}.txt") as partial:
+                    partial.write_text(made[name].text or f"No draft: {made[name].refused}.\n", encoding="utf-8")
             runs.write_json(writer.folder / "drafts.json", {name: draft.to_dict() for name, draft in made.items()})
             rows = [{"file": name, "reason": reason} for name, reason in sorted(refused)]
-            scans.write_table(rows, writer.folder, "refused")
+            scans.write_refused(refused, writer.folder)
             withheld = sum(bool(draft.refused) for draft in made.values())
             writer.metrics["cases-drafted"] = Estimate.exact(len(made) - withheld)
             writer.metrics["drafts-withheld"] = Estimate.exact(withheld)
@@ -56,9 +58,18 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     return writer.finished
 
 
-def _file(name: str) -> str:
-    """A case's name as the name of a file."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name) or "case"
+def _files(names: Iterable[str]) -> dict[str, str]:
+    """The cases' names as names of files, no two of them the same.
+
+    >>> _files(["a/b", "a_b", "c"])
+    {'a/b': 'a_b', 'a_b': 'a_b-2', 'c': 'c'}
+    """
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        plain = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name) or "case"
+        choices = (plain if number == 1 else f"{plain}-{number}" for number in itertools.count(1))
+        found[name] = next(choice for choice in choices if choice not in found.values())
+    return found
 
 
 def _blocks(model: Any, made: dict[str, Any], refused: list[dict[str, str]]) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             writer.inputs["predictor"] = runs.digest(model.about["files"])
             writer.inputs["images"] = runs.digest(sorted(series.content for series in cohort.series))
             scans.write_table(rows, writer.folder, "foreseen")
-            scans.write_table([{"file": n, "reason": r} for n, r in sorted(refused)], writer.folder, "refused")
+            scans.write_refused(refused, writer.folder)
             writer.metrics["cases-answered"] = Estimate.exact(len(rows))
             writer.metrics["images-refused"] = Estimate.exact(len(refused))
             writer.notes += scans.remarks(refused, names)

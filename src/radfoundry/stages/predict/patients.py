@@ -34,9 +34,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             writer.inputs["images"] = runs.digest(sorted(series.content for series in cohort.series))
             rows = _rows(said, names, model.classes)
             scans.write_table(rows, writer.folder, "predictions")
-            scans.write_table(
-                [{"file": name, "reason": reason} for name, reason in sorted(refused)], writer.folder, "refused"
-            )
+            scans.write_refused(refused, writer.folder)
             writer.metrics["cases-answered"] = Estimate.exact(len(rows))
             writer.metrics["images-refused"] = Estimate.exact(len(refused))
             warned = cautions.cautions(_metrics(model), finished=str(model.about["finish"].get("note") or ""))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,18 @@ def opened(config: Config, folder: Path) -> tuple[Cohort, Mapping[str, str], lis
     return scans.cohort, scans.names, list(scans.rejected)
 
 
-def write_table(rows: list[dict[str, Any]], folder: Path, name: str) -> None:
-    """The same table twice: for people and spreadsheets, and with every bit."""
+def write_refused(refused: list[tuple[str, str]], folder: Path) -> None:
+    """The table of scans that were left out, with the reason of each."""
+    write_table([{"file": name, "reason": reason} for name, reason in sorted(refused)], folder, "refused")
+
+
+def write_table(
+    rows: list[dict[str, Any]], folder: Path, name: str, *, columns: Sequence[str] = ("file", "reason")
+) -> None:
+    """The same table twice: for people and spreadsheets, and with every bit; `columns` are those of an empty one."""
     import pandas as pd
 
-    table = pd.DataFrame(rows, columns=None if rows else ["file", "reason"])
+    table = pd.DataFrame(rows, columns=None if rows else list(columns))
     with runs.atomic(folder / f"{name}.csv") as partial:
         table.to_csv(partial, index=False, float_format="%.6g")
     with runs.atomic(folder / f"{name}.parquet") as partial:
