@@ -11,7 +11,7 @@ from radfoundry.data.deidentify_dicom import Cleaner, cleaned, secrets_of
 from radfoundry.data.deidentify_pixels import EXPLICIT, clean_pixels
 from radfoundry.data.deidentify_profile import PIXELS, Options
 from radfoundry.data.deidentify_values import Replacements, Secrets, registered, uid_for
-from radfoundry.data.dicom_header import FIRST_BYTES, UNCOMPRESSED, Instance, _scanned, plain_uid
+from radfoundry.data.dicom_header import FIRST_BYTES, UNCOMPRESSED, Instance, plain_uid, scanned
 from radfoundry.data.dicom_pydicom import quietly, read_dataset
 from radfoundry.data.dicom_scan import DEFLATED
 from radfoundry.data.dicom_values import decode
@@ -88,7 +88,7 @@ def _instance(data: bytes, source: Source) -> Instance:
         raise _refused("not-an-image", "is not a DICOM file, whatever its name", source)
     stream = io.BytesIO(data)
     stream.seek(len(head))
-    found = _scanned(stream, head, source)
+    found = scanned(stream, head, source)
     values = decode(found.values)
     return Instance(path=source.path, member=source.member, transfer_syntax=found.transfer_syntax, **values)
 

@@ -11,7 +11,7 @@ import numpy as np
 from radfoundry.data.burned_in import masked, text_boxes
 from radfoundry.data.deidentify_profile import Options
 from radfoundry.data.dicom_header import UNCOMPRESSED, Instance, expected_bytes, refused
-from radfoundry.data.dicom_pixels import PROJECTIONS, _decoded
+from radfoundry.data.dicom_pixels import PROJECTIONS, decoded
 
 EXPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
 RISKY = PROJECTIONS | {"US", "IVUS", "ES", "XC", "GM", "SM", "OT", "OP", "OPT", "OCT", "ECG", "SC", "DG", "TG", "BMD"}
@@ -48,7 +48,7 @@ def clean_pixels(dataset: Any, made: Any, instance: Instance, options: Options) 
         _without_comments(dataset, made, instance)
     if not is_risky(instance, options):
         return 0
-    pixels = _decoded(instance, dataset)
+    pixels = decoded(instance, dataset)
     boxes = _text_in(pixels)
     if not boxes:
         if (instance.burned_in or "").upper() == "YES":

@@ -175,7 +175,7 @@ def instance_from(stream: BinaryIO, source: Source) -> Instance:
         raise refused("empty-file", "holds no bytes", source)
     if not is_dicom(head):
         raise refused("not-an-image", "is not a DICOM file, whatever its name", source)
-    found = _scanned(stream, head, source)
+    found = scanned(stream, head, source)
     values = decode(found.values)
     instance = Instance(path=source.path, member=source.member, transfer_syntax=found.transfer_syntax, **values)
     _check(instance, found, stream)
@@ -186,7 +186,7 @@ def instance_from(stream: BinaryIO, source: Source) -> Instance:
     return instance
 
 
-def _scanned(stream: BinaryIO, head: bytes, source: Source) -> dicom_scan.Scan:
+def scanned(stream: BinaryIO, head: bytes, source: Source) -> dicom_scan.Scan:
     """The scan of as many bytes as the header needs; pydicom is asked where the scanner gives up."""
     data, wanted = head, FIRST_BYTES
     while True:

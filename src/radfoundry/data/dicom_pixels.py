@@ -61,7 +61,7 @@ def stored_pixels(instance: Instance, stream: BinaryIO) -> tuple[np.ndarray, Any
     if plain is not None:
         return plain, None
     dataset = read_dataset(stream, instance.source, pixels_bytes=expected_bytes(instance))
-    return _decoded(instance, dataset), dataset
+    return decoded(instance, dataset), dataset
 
 
 def _plain_pixels(instance: Instance, stream: BinaryIO) -> np.ndarray | None:
@@ -89,7 +89,8 @@ def _plain_pixels(instance: Instance, stream: BinaryIO) -> np.ndarray | None:
     return pixels.reshape(instance.frames, instance.rows, instance.columns)
 
 
-def _decoded(instance: Instance, dataset: Any) -> np.ndarray:
+def decoded(instance: Instance, dataset: Any) -> np.ndarray:
+    """The stored pixels before any rescaling, `(frames, rows, columns)`, colours last; refuses by name what it cannot."""
     import pydicom.pixels
 
     syntax = instance.transfer_syntax or ""

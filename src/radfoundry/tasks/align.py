@@ -145,8 +145,8 @@ def _registered(moving: Volume, fixed: Volume, encoder: Any, task: AlignTask) ->
         return register.register(moving, fixed, encoder=encoder, options=options)
     matrix = register.register(moving, fixed, options=replace(options, model="affine"))
     spacing = matrix.spacing_mm
-    pair = register._pair(moving, fixed, spacing, _describer(encoder), options.seed)
-    return register._deformed(pair, matrix.transform.matrix, matrix.unlike_before, (options, spacing), None)
+    pair = register.pair_on_grid(moving, fixed, spacing, _describer(encoder), options.seed)
+    return register.deformed(pair, matrix.transform.matrix, matrix.unlike_before, (options, spacing), None)
 
 
 def _describer(encoder: Any) -> register.Describe:

@@ -60,7 +60,7 @@ def _machine(arrays: Arrays, scaled: np.ndarray) -> np.ndarray:
     return np.exp(-float(arrays["gamma"][0]) * squared) @ arrays["coefficients"] + arrays["offset"]
 
 
-def _forest(arrays: Arrays, scaled: np.ndarray) -> np.ndarray:
+def forest(arrays: Arrays, scaled: np.ndarray) -> np.ndarray:
     """A sum of small trees; nodes are rows of (trees, nodes) tables and leaves point to themselves."""
     feature, threshold = arrays["feature"].astype(int), arrays["threshold"]
     left, right, value = arrays["left"].astype(int), arrays["right"].astype(int), arrays["value"]
@@ -99,5 +99,5 @@ RAW: dict[str, Callable[[Arrays, np.ndarray], np.ndarray]] = {
     "ordinal": _linear,
     "cox": _linear,
     "svm": _machine,
-    "boosting": _forest,
+    "boosting": forest,
 }

@@ -148,7 +148,7 @@ def _forest(scaled: np.ndarray, answers: np.ndarray, asked: Asked, *, strength: 
 
 def _grown(arrays: Arrays, scaled: np.ndarray, several: bool) -> np.ndarray:
     """What the trees alone add for one row."""
-    from radfoundry.tasks.head_answers import _forest as grow
+    from radfoundry.tasks.head_answers import forest as grow
 
     columns = int(arrays["output"].max()) + 1 if several else 1
     output = arrays["output"] if several else np.zeros(len(arrays["output"]), int)

@@ -95,7 +95,7 @@ def register(
         _usable(volume, name)
     spacing = asked.spacing_mm or working_spacing(fixed, moving)
     describe = describer(encoder)
-    pair = _pair(moving, fixed, spacing, describe, asked.seed)
+    pair = pair_on_grid(moving, fixed, spacing, describe, asked.seed)
     start = beginning(moving, fixed, asked)
     kind = "affine" if asked.model == "deformable" else asked.model
     before = register_affine.unlike(pair, start)
@@ -105,8 +105,8 @@ def register(
     if progress:
         progress("align", 1, 2)
     if asked.model == "deformable":
-        return _deformed(pair, there.matrix, before, (asked, spacing), progress)
-    other = _pair(fixed, moving, spacing, describe, asked.seed)
+        return deformed(pair, there.matrix, before, (asked, spacing), progress)
+    other = pair_on_grid(fixed, moving, spacing, describe, asked.seed)
     back = register_affine.align(other, kind=kind, start=np.linalg.inv(start), turns=asked.start == "centre")
     if progress:
         progress("align", 2, 2)
@@ -126,7 +126,7 @@ def register(
     )
 
 
-def _deformed(
+def deformed(
     pair: Pair, matrix: np.ndarray, before: float, asked: tuple[Options, float], progress: Progress | None
 ) -> Registered:
     """A displacement on top of a matrix, found in both directions at once."""
@@ -211,9 +211,10 @@ def body(volume: Volume) -> torch.Tensor:
     return torch.from_numpy(seen).float()
 
 
-def _pair(moving: Volume, fixed: Volume, spacing: float, describe: Describe, seed: int) -> Pair:
-    image = _single(resample(fixed.reorient("RAS"), (spacing,) * 3))
-    other = _single(resample(moving.reorient("RAS"), (spacing,) * 3))
+def pair_on_grid(moving: Volume, fixed: Volume, spacing_mm: float, describe: Describe, seed: int) -> Pair:
+    """Two images ready to be matched, both in cubic voxels of `spacing_mm`."""
+    image = _single(resample(fixed.reorient("RAS"), (spacing_mm,) * 3))
+    other = _single(resample(moving.reorient("RAS"), (spacing_mm,) * 3))
     return Pair(image, body(image), other, describe, seed)
 
 
