@@ -90,7 +90,7 @@ def _plain_pixels(instance: Instance, stream: BinaryIO) -> np.ndarray | None:
 
 
 def decoded(instance: Instance, dataset: Any) -> np.ndarray:
-    """The stored pixels before any rescaling, `(frames, rows, columns)`, colours last; refuses by name what it cannot."""
+    """The stored pixels before any rescaling, `(frames, rows, columns)`, colours last; refuses what it cannot."""
     import pydicom.pixels
 
     syntax = instance.transfer_syntax or ""
