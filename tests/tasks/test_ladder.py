@@ -144,6 +144,16 @@ def test_header_baseline_leaves_the_target_out_and_finds_a_leak():
     rng = np.random.default_rng(0)
     noise = {case: int(rng.random() < 0.5) for case in truth}
     assert leaks.suspicion(cohort, table, task=task, truth=noise, design=probe.Design({}, {}, folds=3)) == []
+    named = [dataclasses.replace(case, labels={**case.labels, "kind": f"k{truth[case.key]}"}) for case in cohort.cases]
+    told = leaks.suspicion(
+        dataclasses.replace(cohort, cases=tuple(named)),
+        table,
+        task=task,
+        truth=truth,
+        design=probe.Design({}, {}, folds=3),
+        covariates=["kind"],
+    )
+    assert len(told) == 2 and "the covariates alone (kind)" in told[1]
     rows = examples(table, truth, {})
     with_site = baselines.header_features(cohort)(rows)
     without = baselines.header_features(cohort, without=["site"])(rows)

@@ -90,7 +90,7 @@ def label(cohort: Path, table: Path, as_json: bool, **named: Any) -> None:
     click.echo(f"labelled: {result['labelled']} ({'series' if named['on'] == 'series' else named['on'] + 's'})")
     for name in ("unknown", "left out"):
         if result[name]:
-            click.echo(f"{name}: {', '.join(map(str, result[name]))}")
+            click.echo(f"{name} ({len(result[name])}): {registry.listed(map(str, result[name]), most=12)}")
     for note in result["notes"]:
         click.echo(f"note: {note}")
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry.records import Case, Cohort, InputError, Series
-from radfoundry.tasks import heads, questions
+from radfoundry.tasks import covariates, heads, questions
 from radfoundry.tasks.examples import Examples
 from radfoundry.tasks.radiomics import measured
 
@@ -119,6 +119,7 @@ def header_features(
     `without` names facts that must not be used, above all the question's own target; `also` names labels (clinical
     covariates) that are used as well. Refuses a label that nobody has.
     """
+    also = [name for name in also if name not in covariates.PERSONAL]  # age and sex are in the header
     for name in also:
         if all(case.labels.get(name) is None for case in cohort.cases):
             raise questions.no_label(cohort, where=f"covariate {name}", name=name)
@@ -127,6 +128,21 @@ def header_features(
         for case in cohort.cases
         for series in case.series
     }
+    return _as_features(rows)
+
+
+def label_features(cohort: Cohort, names: Sequence[str]) -> Callable[[Examples], np.ndarray]:
+    """Clinical covariates of each series' case as numbers, and nothing else; age and sex by their own names."""
+    return _as_features(
+        {
+            series.key: {name: covariates.value_of(case, name) for name in names}
+            for case in cohort.cases
+            for series in case.series
+        }
+    )
+
+
+def _as_features(rows: Mapping[str, Mapping[str, Any]]) -> Callable[[Examples], np.ndarray]:
     columns = _columns(list(rows.values()))
 
     def features(examples: Examples) -> np.ndarray:

@@ -55,7 +55,9 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     asked = _fit(config, cohort, task, truth, (encoder, table, classes), progress)
     found = asked.found
     metrics, plain = _numbers(config, asked)
-    suspicion = leaks.suspicion(cohort, table, task=task, truth=truth, design=_design(config))
+    suspicion = leaks.suspicion(
+        cohort, table, task=task, truth=truth, design=_design(config), covariates=config.covariates
+    )
     with runs.writing("adapt", config.model_dump(exclude={"to"}), to=config.to, seed=config.seed) as writer:
         writer.inputs.update(cohort=cohort.fingerprint, encoder=table.fingerprint, preparation=table.plan)
         writer.metrics.update(_called(config, {**metrics, **plain}))
