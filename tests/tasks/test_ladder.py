@@ -134,7 +134,8 @@ def test_the_choice_does_not_look_at_the_tested_patients(small):
     assert np.array_equal(results[0].found["chosen"].score, results[1].found["chosen"].score)
 
 
-def test_header_baseline_leaves_the_target_out_and_finds_a_leak():
+def test_header_baseline_leaves_the_target_out_and_finds_a_leak(monkeypatch):
+    monkeypatch.setattr(leaks, "TELLING", {"auroc": 0.8})  # 24 patients cannot show more
     leaking = ladder_samples.make(24, header=lambda number, size: "north" if size > 4 else "south")
     cohort, table, _, sizes = leaking
     truth = {case: int(size > 4) for case, size in sizes.items()}
