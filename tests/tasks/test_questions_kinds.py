@@ -148,7 +148,7 @@ def test_exact_search_agrees_with_comparing_everything(monkeypatch):
     [
         (questions.survive(time="months", event="constant"), "same value 3"),
         (questions.classify(target=["a", "constant"]), "same value 3"),
-        (questions.answer(targets=["a", "text"]), "60 answers are too many"),
+        (questions.answer(targets=["a", "text"]), "60 different answers are too many"),
         (questions.progress(target="volume", change=True), "no change between visits"),
         (questions.similar(target="absent"), "no case has it"),
     ],
