@@ -109,3 +109,16 @@ def test_a_table_that_cannot_be_read_is_refused(folder, tmp_path, rows, said):
 def test_an_empty_folder_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match="no report"):
         report_files.add(folder / "cohort", tmp_path, key_file=folder / "test.key")
+
+
+def test_reports_that_cannot_be_read_are_refused_before_the_images_are(folder, tmp_path):
+    rows = [["word", "report"], ["x", "No mass."]]
+    with pytest.raises(InputError, match="no column accession, study_uid, patient_id or path"):
+        ingest(folder / "scans", tmp_path / "new", reports=str(table(tmp_path / "r.csv", rows)))
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_table_may_name_files():
+    rows = [{"path": "left/film_1.png", "report": "No mass."}]
+    (said,) = report_files._of_table(rows, "r.csv")
+    assert said.key == "left/film_1.png" and said.level == "case"

@@ -19,6 +19,7 @@ from radfoundry.records import Cohort, InputError
 
 TABLES = (".csv", ".tsv", ".parquet")
 KEYS = ("case", "accession", "accession_number", "accessionnumber", "study", "study_uid", "studyinstanceuid", "exam")
+FILES = ("path", "file", "filename", "file_name", "image")
 PATIENTS = ("patient", "patient_id", "patientid", "subject", "participant_id")
 TEXTS = ("report", "text", "report_text", "findings", "content")
 MONTHS = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mai|mär|okt|dez"
@@ -77,7 +78,7 @@ def add(cohort: str | Path, source: str | Path, *, key_file: str | Path | None =
             continue
         rows[case].append(scrubbed(report.text, report.telling) if keyed else (report.text.strip(), 0))
     if not given:
-        raise InputError("holds no report", where=str(source), remedy="give .txt files or a table with a column report")
+        raise _without_report(source)
     kept = [row for row in read_reports(cohort) if row["case"] not in rows]
     kept += [
         {"case": case, "text": text, "removed": removed} for case, found in rows.items() for text, removed in found
@@ -87,6 +88,16 @@ def add(cohort: str | Path, source: str | Path, *, key_file: str | Path | None =
         write_table(Path(cohort) / "reports.parquet", "reports", kept)
     removed = sum(row["removed"] for row in kept)
     return {"given": given, "exams": len({row["case"] for row in kept}), "unplaced": unplaced, "removed": removed}
+
+
+def check(source: str | Path) -> None:
+    """Refuse a source that cannot be read or holds no report, before hours are spent on images."""
+    if next(read(source), None) is None:
+        raise _without_report(source)
+
+
+def _without_report(source: str | Path) -> InputError:
+    return InputError("holds no report", where=str(source), remedy="give .txt files or a table with a column report")
 
 
 def read(source: str | Path) -> Iterator[Given]:
@@ -115,11 +126,11 @@ def _text(file: Path) -> str:
 def _of_table(rows: Sequence[Mapping[str, str]], where: str) -> Iterator[Given]:
     columns = {name.casefold().replace(" ", "_"): name for name in rows[0]} if rows else {}
     text = next((columns[name] for name in TEXTS if name in columns), None)
-    case = next((columns[name] for name in KEYS if name in columns), None)
+    case = next((columns[name] for name in (*KEYS, *FILES) if name in columns), None)
     patient = next((columns[name] for name in PATIENTS if name in columns), None)
     key = case or patient
     if text is None or key is None:
-        wanted = "a column report" if text is None else "a column accession, study_uid or patient_id"
+        wanted = "a column report" if text is None else "a column accession, study_uid, patient_id or path"
         raise InputError(
             f"has no {wanted[2:]}", where=where, remedy=f"name {wanted}; here: {', '.join(columns.values())}"
         )

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from radfoundry.config import Settings
-from radfoundry.data import ingest_remarks, traced
+from radfoundry.data import ingest_remarks, report_files, traced
 from radfoundry.data.assembly import WORK, Done, agree_on_settings, assemble, keep_done, locked, read_done
 from radfoundry.data.bids import parse_name
 from radfoundry.data.cohort import RECORD, volume_path
@@ -95,6 +95,8 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
     it was before, and the same call goes on where it stopped.
     """
     cohort = Path(config.to)
+    if config.reports is not None:
+        report_files.check(config.reports)
     is_begun = (cohort / WORK).exists() or (cohort / RECORD).exists()
     _check_place(config, cohort)
     worker_count(config.workers, engine=config.engine)  # a missing engine is said before anything is written
@@ -352,7 +354,6 @@ def _failed(task: ReadTask, error: BaseException | None) -> Done:
 
 def _with_reports(config: Config, made: Run) -> Run:
     """The run with its reports in the cohort and what became of them in its notes."""
-    from radfoundry.data import report_files
     from radfoundry.data.cohort import open_cohort
 
     found = report_files.add(config.to, str(config.reports), key_file=config.key_file)
