@@ -14,7 +14,7 @@ from radfoundry.stages import pretrain
 from radfoundry.train import album, cohort_source, feeding, scene
 from radfoundry.train.album import Album, FromAlbum
 from radfoundry.train.batches import Batch
-from radfoundry.train.objectives import align
+from radfoundry.train.objectives import align, contrast
 from radfoundry.train.processes import Place
 from radfoundry.volume import Volume
 
@@ -112,6 +112,23 @@ def test_views_that_meet_their_report_together_do_so_as_their_mean(by):
         seen.reading = _Reader().encode(torch.arange(4)[:, None])
         losses.append(float(made(seen)["loss"].detach()))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_an_exam_drawn_twice_is_no_negative_of_itself():
+    rows = torch.randn(8, 6, generator=torch.Generator().manual_seed(2))
+    exchanged = rows[[0, 3, 2, 1, 4, 5, 6, 7]]  # the second views of the first two rows of the batch
+
+    def loss(pooled, study, side=1):
+        torch.manual_seed(0)
+        made = contrast.build(shapes(2), width=4, dense=0.0)
+        batch = Batch(images=torch.zeros(4, 2, side, side, side), case=torch.arange(4), study=torch.tensor(study))
+        seen = scene.Scene(batch, None, 0)
+        seen.clean = Features(pooled=pooled)
+        return float(made(seen)["loss"].detach())
+
+    assert loss(rows, [0, 0, 2, 3]) == pytest.approx(loss(exchanged, [0, 0, 2, 3]), rel=1e-5)
+    for study, side in (([0, 1, 2, 3], 1), ([0, 0, 2, 3], 4)):  # other exams; parts of a volume
+        assert loss(rows, study, side) != pytest.approx(loss(exchanged, study, side), rel=1e-3)
 
 
 @pytest.mark.parametrize(

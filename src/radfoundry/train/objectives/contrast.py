@@ -30,7 +30,8 @@ class Contrast(nn.Module):
         features = scene.clean
         whole = features.pooled if self.of == "pooled" else features.tokens.mean(dim=1)
         first, second = scene.paired(self.whole(whole))
-        terms = {"global": info_nce(gather(first), gather(second), temperature=self.temperature)}
+        together = same_pictures(scene)
+        terms = {"global": info_nce(gather(first), gather(second), temperature=self.temperature, positives=together)}
         terms["loss"] = terms["global"]
         if self.local is not None:
             terms["dense"] = self.place_by_place(scene, features.tokens)
@@ -56,6 +57,17 @@ class Contrast(nn.Module):
     def projected(self, tokens: torch.Tensor) -> torch.Tensor:
         """Tokens where they are compared."""
         return tokens if self.local is None else self.local(tokens)
+
+
+def same_pictures(scene: Scene) -> torch.Tensor | None:
+    """`(B, B)` 1 where two rows are one exam: its whole films drawn twice in a step are no negatives of each other.
+
+    None for volumes, of which every row shows another part.
+    """
+    if scene.images.shape[-1] > 1 or scene.batch.study is None:
+        return None
+    study = gather(scene.batch.study)
+    return (study[:, None] == study[None]).float()
 
 
 def build(
