@@ -88,7 +88,7 @@ def test_another_key_or_other_folders_are_said_and_not_an_empty_list(mixed, tmp_
     (tmp_path / "key").write_text("11" * 32)
     given = {"sources": (str(folder / "scans"),), "to": str(folder / "cohort")}
     for asked in (trace, explain):
-        with pytest.raises(InputError, match="not the key that the cohort was made with"):
+        with pytest.raises(InputError, match="is not the key of this cohort"):
             list(asked(Config(**given, key_file=str(tmp_path / "key"))))
     (tmp_path / "scans").mkdir()
     with pytest.raises(InputError, match="none of these files is in it"):

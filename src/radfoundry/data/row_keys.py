@@ -42,9 +42,15 @@ def names_of(cohort: str | Path, record: Mapping[str, Any], key_file: str | Path
     if key_file is None and not place.exists():
         return None
     names = open_key(place, outside=cohort, create=False)
-    if names.fingerprint != record["provenance"]["settings"]["key"]:
-        raise InputError("is not the key of this cohort", where=str(place), remedy="give the key it was made with")
+    require_key(names, record, place)
     return names
+
+
+def require_key(names: Pseudonyms, record: Mapping[str, Any], place: str | Path) -> None:
+    """Refuse another key than that of the cohort: with it nobody and no file would be known again."""
+    kept = record["provenance"].get("settings", {}).get("key", names.fingerprint)
+    if names.fingerprint != kept:
+        raise InputError("is not the key of this cohort", where=str(place), remedy="give the key it was made with")
 
 
 def finder(cohort: str | Path, on: str, names: Pseudonyms | None) -> Callable[[str], str | None]:

@@ -36,18 +36,6 @@ class Traced:
         return self.files[0] + (f" (and {more} more)" if more else "")
 
 
-def require_key(cohort: str | Path, rules: Rules, key_file: str | Path) -> None:
-    """Refuse another key than that of the cohort: with it no file would be known again."""
-    settings = open_cohort(cohort).provenance.get("settings", {})
-    if settings.get("key", rules.names.fingerprint) != rules.names.fingerprint:
-        raise InputError(
-            "this is not the key that the cohort was made with",
-            where=str(key_file),
-            remedy="give that one by --key-file",
-            finding="other-key",
-        )
-
-
 def refused(cohort: str | Path, files: Iterable[FileSeen], rules: Rules) -> Iterator[tuple[str, str, str]]:
     """The path, reason and remedy of every file that a cohort lists as not used."""
     rows = {row["file"]: row for row in read_table(Path(cohort) / "rejected.parquet", "rejected")}

@@ -18,7 +18,7 @@ from radfoundry.config import Settings
 from radfoundry.data import ingest_remarks, report_files, traced
 from radfoundry.data.assembly import WORK, Done, agree_on_settings, assemble, keep_done, locked, read_done
 from radfoundry.data.bids import parse_name
-from radfoundry.data.cohort import RECORD, volume_path
+from radfoundry.data.cohort import RECORD, read_record, volume_path
 from radfoundry.data.identity import Rules, stem_of
 from radfoundry.data.intake import Outcome, ReadTask, file_label, read_task, rejection
 from radfoundry.data.inventory import (
@@ -38,6 +38,7 @@ from radfoundry.data.inventory import (
 from radfoundry.data.pool import LOCAL, each, worker_count
 from radfoundry.data.pseudonyms import Pseudonyms, default_key_file, open_key
 from radfoundry.data.reading import Repair
+from radfoundry.data.row_keys import require_key
 from radfoundry.data.stated_words import stated_modality
 from radfoundry.records import InputError, Run, counted
 from radfoundry.runs import digest
@@ -157,8 +158,9 @@ def trace(config: Config) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _rules_as_made(config: Config) -> Rules:
+    """The rules with the key that the cohort was made with."""
     rules = rules_of(config, create_key=False)
-    traced.require_key(config.to, rules, config.key_file or default_key_file(config.to))
+    require_key(rules.names, read_record(config.to), config.key_file or default_key_file(config.to))
     return rules
 
 
