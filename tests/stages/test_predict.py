@@ -87,6 +87,9 @@ def test_dicom_folders_get_the_fitted_models_answers(simulated_cohort, tmp_path)
         ({"mae": (1.0, 0.8, 1.2), "r2": (0.1, -0.1, 0.3)}, "", ["r2 0.10 (-0.10 to 0.30)"]),
         ({"auroc": (math.nan, math.nan, math.nan)}, "", ["better than chance"]),
         ({"accuracy": (0.5, 0.4, 0.6)}, "", []),
+        ({"localiser-minus-mean-place/error-mm": (0.6, 0.2, 0.9)}, "", ["better than the mean place"]),
+        ({"localiser-minus-mean-place/error-mm": (-6.0, -9.0, -2.0)}, "", []),
+        ({"f1-template-without-floor-minus-drafts-of-others": (0.0, 0.0, 0.0)}, "", ["drafts of other patients"]),
     ],
 )
 def test_a_model_that_was_not_shown_to_know_anything_says_so(metrics, finished, said):

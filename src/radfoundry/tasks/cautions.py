@@ -15,6 +15,12 @@ IGNORANT = {
     "quadratic-kappa": 0.0,
     "r2": 0.0,
 }
+# Paired differences to an answer that needs no image: how the name ends, which side of 0 is better, and in words.
+SIMPLER = (
+    ("-minus-drafts-of-others", 1, "draft better than drafts of other patients"),
+    ("-minus-mean-place/error-mm", -1, "point better than the mean place"),
+    ("gain-on-mean-change", 1, "foresee better than the mean change"),
+)
 
 
 def cautions(metrics: Mapping[str, Estimate], *, finished: str = "") -> list[str]:
@@ -33,4 +39,8 @@ def cautions(metrics: Mapping[str, Estimate], *, finished: str = "") -> list[str
         said.append(
             f"not shown to answer better than chance: {name} {metrics[name].text()} on patients it had not seen"
         )
+    for ending, side, words in SIMPLER:
+        value = next((value for key, value in metrics.items() if key.endswith(ending)), None)
+        if value is not None and not (value.low > 0 if side > 0 else value.high < 0):
+            said.append(f"not shown to {words}: difference {value.text()} on patients it had not seen")
     return said

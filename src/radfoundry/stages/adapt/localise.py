@@ -224,7 +224,11 @@ def _write_predictor(asked: _Asked, tested: _Tested, metrics: Mapping[str, Estim
             "series": len(taught),
             "how": f"votes of frozen features of {asked.encoder.spec.name}, tested by {tried}",
         },
-        "metrics": {name: value for name, value in metrics.items() if "-minus-" not in name},
+        "metrics": {
+            name: value
+            for name, value in metrics.items()
+            if "-minus-" not in name or name.endswith(f"-minus-{localise_measures.USUAL}/error-mm")
+        },
         "error_quantiles_mm": {str(share): float(np.quantile(errors, share)) for share in (0.5, 0.9, 0.95)},
         "intended_use": config.intended_use or "Research on images like those below; not for decisions about patients.",
         "control": "the places were dealt to other patients on purpose" if config.permute_labels else "",

@@ -53,7 +53,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             writer.metrics["cases-drafted"] = Estimate.exact(len(made) - withheld)
             writer.metrics["drafts-withheld"] = Estimate.exact(withheld)
             writer.metrics["images-refused"] = Estimate.exact(len(refused))
-            writer.notes += scans.remarks(refused, names)
+            writer.notes += [*scans.warned(model.about), *scans.remarks(refused, names)]
             runs.write_json(writer.folder / "blocks.json", _blocks(model, made, rows))
     return writer.finished
 

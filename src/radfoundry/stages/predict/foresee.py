@@ -55,7 +55,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             scans.write_refused(refused, writer.folder)
             writer.metrics["cases-answered"] = Estimate.exact(len(rows))
             writer.metrics["images-refused"] = Estimate.exact(len(refused))
-            writer.notes += scans.remarks(refused, names)
+            writer.notes += [*scans.warned(model.about), *scans.remarks(refused, names)]
             runs.write_json(writer.folder / "blocks.json", _blocks(model, rows))
     return writer.finished
 

@@ -49,7 +49,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             _write(said, ["file", "reason"], writer.folder / "refused.csv")
             writer.metrics["images-answered"] = Estimate.exact(len(rows))
             writer.metrics["images-refused"] = Estimate.exact(len(refused))
-            writer.notes += scans.remarks(refused, names)
+            writer.notes += [*scans.warned(pointer.about), *scans.remarks(refused, names)]
             runs.write_json(writer.folder / "blocks.json", _blocks(pointer, rows, shown, writer.folder))
     return writer.finished
 

@@ -20,7 +20,6 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
 
     Refuses a folder that is no predictor, scans that cannot be read at all, and scans of which none is acceptable.
     """
-    from radfoundry.tasks import cautions
     from radfoundry.tasks import predictor as predictors
 
     model = predictors.read(config.predictor)
@@ -37,7 +36,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             scans.write_refused(refused, writer.folder)
             writer.metrics["cases-answered"] = Estimate.exact(len(rows))
             writer.metrics["images-refused"] = Estimate.exact(len(refused))
-            warned = cautions.cautions(_metrics(model), finished=str(model.about["finish"].get("note") or ""))
+            warned = scans.warned(model.about)
             writer.notes += [
                 *warned,
                 *scans.remarks(refused, names),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry import runs
-from radfoundry.records import Cohort, InputError, counted
+from radfoundry.records import Cohort, Estimate, InputError, counted
 from radfoundry.stages.predict.settings import Config
 
 
@@ -62,6 +62,14 @@ def remarks(refused: list[tuple[str, str]], names: Mapping[str, str]) -> list[st
     masks = called_so(name for name in names.values() if name not in outside)
     said = counted(masks.total(), "file is", "files are")
     return lines + ([f"{said} called like masks ({', '.join(sorted(masks))}) but read as images"] if masks else [])
+
+
+def warned(about: Mapping[str, Any]) -> list[str]:
+    """What a predictor's own record says against believing its answers."""
+    from radfoundry.tasks.cautions import cautions
+
+    metrics = {name: Estimate.from_dict(value) for name, value in about["metrics"].items()}
+    return cautions(metrics, finished=str((about.get("finish") or {}).get("note") or ""))
 
 
 def shown(value: Any) -> str:
