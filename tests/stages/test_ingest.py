@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ingest_samples import T1, bids, dicom_patients, ingest, mixed_archive, person, pictures, volume, with_key
 
+from radfoundry.cli.main import exit_code
 from radfoundry.data.cohort import open_cohort
 from radfoundry.data.cohort_tables import read_table
 from radfoundry.data.dicom_write import write_series
@@ -81,6 +82,15 @@ def test_every_series_can_be_traced_to_its_files_and_nothing_is_written_for_it(m
     slices = {place.split("patient1/")[1][:1] for _, _, place in found.values() if "patient1/" in place}
     assert slices == {"a", "b"}
     assert snapshot(folder / "cohort") == before
+
+
+@pytest.mark.parametrize("name", ["explain", "trace"])
+def test_what_is_listed_can_be_read_by_a_program(mixed, capsys, name):
+    folder, _, _ = mixed
+    words = [str(folder / "scans"), "--to", str(folder / "cohort"), "--key-file", str(folder / "test.key")]
+    assert exit_code(["ingest", *words, f"--{name}", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)[name]
+    assert rows and all(str(folder) in row["file"] for row in rows)
 
 
 def test_another_key_or_other_folders_are_said_and_not_an_empty_list(mixed, tmp_path):

@@ -38,12 +38,7 @@ def ingest(words: tuple[str, ...], to: Path, key_file: Path | None, as_json: boo
     config = settings.load(stage.Config, values, overrides, where="ingest settings")
     for name, header in LISTED.items():
         if asked[name]:
-            from radfoundry.data.traced import by_folder
-
-            rows = list(getattr(stage, name)(config))
-            said = "These are real paths; they may name patients." if rows else "No file there is listed as not used."
-            click.echo(said, err=True)
-            talk.show_table(by_folder(rows) if name == "explain" else rows, header=header)
+            _list_files(name, list(getattr(stage, name)(config)), header, as_json=as_json)
     if any(asked.values()):
         return
     with talk.progress() as progress:
@@ -55,6 +50,18 @@ def ingest(words: tuple[str, ...], to: Path, key_file: Path | None, as_json: boo
         click.echo(note)
     click.echo(f"fingerprint: {run.outputs['cohort']}")
     click.echo(f"written: {run.path} (look at it: radfoundry show cohort {run.path})")
+
+
+def _list_files(name: str, rows: list[Any], header: tuple[str, ...], *, as_json: bool) -> None:
+    """Show the user's own files on this screen; as a table the files of one folder and reason in one line."""
+    from radfoundry.data.traced import by_folder
+
+    said = "These are real paths; they may name patients." if rows else "No file there is listed as not used."
+    click.echo(said, err=True)
+    if as_json:
+        talk.show_json({name: [dict(zip(header, row, strict=True)) for row in rows]})
+    else:
+        talk.show_table(by_folder(rows) if name == "explain" else rows, header=header)
 
 
 def is_setting(word: str, fields: Any) -> bool:
