@@ -49,6 +49,7 @@ def test_structures_come_together_and_a_strangers_do_not():
     assert np.mean([row.after for row in own]) > max(0.85, np.mean([row.before for row in own]) + 0.1)
     assert np.mean([row.after for row in strange]) < np.mean([row.after for row in own]) - 0.1
     metrics = align.measure(own)
+    assert metrics["overlap"].p_value is None and metrics["overlap-gain"].p_value is not None  # an amount, a gain
     assert metrics["overlap-gain"].low > 0
     assert [row.top for row in align.per_exam(own)] == [row.after for row in own]
 

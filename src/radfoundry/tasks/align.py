@@ -18,7 +18,7 @@ from radfoundry.data import masks
 from radfoundry.data.masks import Labels, Pair
 from radfoundry.nets import descriptors, warp
 from radfoundry.records import Estimate, InputError, counted
-from radfoundry.stats.comparisons import mean_difference
+from radfoundry.stats.comparisons import mean_amount, mean_difference
 from radfoundry.stats.segmentation import dice
 from radfoundry.tasks import per_case, register
 from radfoundry.volume import Volume, points_to_world
@@ -187,14 +187,13 @@ def measure(rows: Sequence[Aligned]) -> dict[str, Estimate]:
             f"{counted(len(known), 'pair has', 'pairs have')} structures to compare", remedy=f"at least {FEWEST}"
         )
     after, before = (np.array([getattr(row, name) for row in known]) for name in ("after", "before"))
-    nothing = np.zeros(len(known))
     return {
-        "overlap": mean_difference(after, nothing),
-        "overlap-before": mean_difference(before, nothing),
+        "overlap": mean_amount(after),
+        "overlap-before": mean_amount(before),
         "overlap-gain": mean_difference(after, before),
-        "inverse-gap-mean-mm": mean_difference([row.inverse_gap_mm for row in known], nothing),
-        "folded-share": mean_difference([row.folded_share for row in known], nothing),
-        "seconds": mean_difference([row.seconds for row in known], nothing),
+        "inverse-gap-mean-mm": mean_amount([row.inverse_gap_mm for row in known]),
+        "folded-share": mean_amount([row.folded_share for row in known]),
+        "seconds": mean_amount([row.seconds for row in known]),
     }
 
 
