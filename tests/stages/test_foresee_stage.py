@@ -69,7 +69,7 @@ def test_two_runs_are_paired_and_others_are_refused(cohort, tmp_path, capsys):
     [
         (["task.target=constant"], "is the same at both visits"),
         (["task.target=large"], "is not a number"),
-        (["task.target=nothing"], "0 patients have two visits"),
+        (["task.target=nothing"], "no case has it"),
         (["task.level=2"], "is not between"),
         (["task.days=nothing"], "the time between the visits of 26"),
         (["rung=full"], "frozen features"),

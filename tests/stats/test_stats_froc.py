@@ -242,3 +242,13 @@ def test_five_readers_two_modalities_equal_rjafroc():
     # Fixed readers give the same difference with a narrower interval.
     fixed = jafroc_difference(arms[0], arms[1])
     assert fixed.value == pytest.approx(expected["Estimate"]) and fixed.p_value < expected["PrGTt"]
+
+
+def test_nothing_found_in_few_patients_is_not_known_to_be_nothing():
+    cases = {f"c{n}": int(n < 6) for n in range(10)}
+    nothing = froc(Marks.of(["c7"], [1.0], [-1], lesions=cases), rates=(1.0,), draws=50)
+    everything = froc(Marks.of([f"c{n}" for n in range(6)], [1.0] * 6, [0] * 6, lesions=cases), rates=(1.0,), draws=50)
+    z2 = 1.959964**2  # Wilson's limits of 0 and of 6 of 6 patients with lesions
+    assert nothing.at[1.0].low == 0 and nothing.at[1.0].high == pytest.approx(z2 / (6 + z2))
+    assert everything.at[1.0].high == 1 and everything.at[1.0].low == pytest.approx(6 / (6 + z2))
+    assert nothing.mean.high > 0

@@ -31,7 +31,7 @@ def test_one_table_of_patients_and_labels_of_exams_say_the_same():
 @pytest.mark.parametrize(
     ("cohort", "options", "said"),
     [
-        (seen_twice(), {"target": "size"}, "0 patients have two visits"),
+        (seen_twice(), {"target": "lood"}, "did you mean 'load'"),
         (seen_twice(12), {"target": "load"}, "12 patients have two visits"),
         (seen_twice(growth=0.0), {"target": "load"}, "is the same at both visits of everybody"),
         (seen_twice(dates=False), {"target": "load"}, "the time between the visits of 24 patients is not known"),

@@ -143,7 +143,9 @@ def mean_amount(values: ArrayLike, *, patient: ArrayLike | None = None, level: f
     amounts = finite_numbers(values, "values")
     found = mean_difference(amounts, np.zeros(len(amounts)), patient=patient, level=level)
     title = "mean, Student's t" + (", clustered by patient" if "clustered" in found.method else "")
-    return replace(found, method=title, p_value=None, note="" if found.p_value is not None else found.note)
+    alike = found.note == "all pairs differ alike"
+    note = "all values are alike" if alike else "" if found.p_value is not None else found.note
+    return replace(found, method=title, p_value=None, note=note)
 
 
 def paired_permutation(

@@ -12,6 +12,7 @@ from radfoundry.records import Estimate, InputError
 from radfoundry.stats.bootstrap import draw_weights
 from radfoundry.stats.inputs import Seed, at_least, choice, interval_level
 from radfoundry.stats.marks import Marks
+from radfoundry.stats.proportions import wilson_limits
 
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 GRID = 101
@@ -100,6 +101,11 @@ def froc(
         low, high = np.nanquantile(drawn, [tail, 1 - tail], axis=0)
         mean_low, mean_high = np.nanquantile(drawn[:, : len(wanted)].mean(axis=1), [tail, 1 - tail])
     patients = len(np.unique(marks.patient))
+    sick = len(np.unique(np.asarray(marks.patient)[marks.lesions > 0]))
+    low, high = _with_width(value, low, high, sick, level)
+    (mean_low,), (mean_high,) = _with_width(
+        value[: len(wanted)].mean(keepdims=True), np.array([mean_low]), np.array([mean_high]), sick, level
+    )
     method = f"bootstrap of {patients} patients"
     n = len(marks.cases)
     at = {
@@ -113,6 +119,15 @@ def froc(
     )
     band = slice(len(wanted), None)
     return Froc(path.threshold, false_rate, sensitivity, grid, value[band], low[band], high[band], at, mean)
+
+
+def _with_width(
+    value: np.ndarray, low: np.ndarray, high: np.ndarray, patients: int, level: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where everything or nothing was found every draw says the same; Wilson's limits of so many patients say more."""
+    edge = ((value == 0) | (value == 1)) & (low == high)
+    least, most = wilson_limits(value * patients, np.full(len(value), float(patients)), level=level)
+    return np.where(edge, least, low), np.where(edge, most, high)
 
 
 def _nothing(reason: str, rates: list[float], n: int, level: float) -> Froc:

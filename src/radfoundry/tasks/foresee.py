@@ -102,6 +102,8 @@ def pairs(cohort: Cohort, task: ForeseeTask) -> dict[str, Pair]:
             remedy="ingest scans with dates, or name a label with the days by task.days",
             finding="no-time",
         )
+    if not found and all(_value(case, task.target, 1) is None for case in cohort.cases):
+        raise questions.no_label(cohort, where=where, name=task.target)
     if len(found) < FEWEST:
         raise InputError(
             f"{counted(len(found), 'patient has', 'patients have')} two visits with a value; at least {FEWEST} are "
