@@ -65,6 +65,11 @@ def test_a_cohort_without_boxes_is_refused():
         detect.sources(cohort_of("none"), detect.build(boxes="boxes"), {})
 
 
+def test_a_misspelt_label_of_boxes_names_the_near_one():
+    with pytest.raises(InputError, match="did you mean 'boxes'"):
+        detect.sources(cohort_of("none"), detect.build(boxes="bxes"), {})
+
+
 def test_perfect_marks_score_one_and_random_ones_about_chance():
     films = detect_simulated.cohort({"train": 2, "test": 40, "external": 0}, seed=0)
     task = detect.build(boxes="boxes", grid={"side": 64})

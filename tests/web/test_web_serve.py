@@ -147,3 +147,11 @@ def test_a_folder_that_is_not_there_is_one_line(tmp_path, capsys):
     assert exit_code(["serve", str(tmp_path / "nowhere")]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "no such folder" in said
+
+
+def test_a_port_in_use_is_not_said_to_show_anything(tmp_path, server, capsys):
+    from radfoundry.cli.main import exit_code
+
+    assert exit_code(["serve", str(tmp_path), "--port", str(server.server_address[1])]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "cannot listen there" in said

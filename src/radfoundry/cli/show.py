@@ -114,6 +114,5 @@ def serve(folder: Path, port: int) -> None:
     """Browse the runs in a folder at http://127.0.0.1:PORT; reachable from this machine only."""
     from radfoundry.web import serve as server
 
-    if folder.is_dir():  # the server refuses any other
-        click.echo(f"http://127.0.0.1:{port} shows {folder}; stop with Ctrl-C", err=True)
-    server.serve(folder, port=port)
+    said = f"http://127.0.0.1:{port} shows {folder}; stop with Ctrl-C"
+    server.serve(folder, port=port, ready=lambda: click.echo(said, err=True))

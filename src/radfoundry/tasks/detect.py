@@ -15,6 +15,7 @@ from radfoundry.data import prepare
 from radfoundry.data.masks import is_mask, mask_values, pairs
 from radfoundry.nets.embedding import plan_for
 from radfoundry.records import Case, Cohort, EncoderSpec, InputError, Series, Task
+from radfoundry.tasks import questions
 from radfoundry.volume import Volume
 
 KIND = "detection"
@@ -184,6 +185,8 @@ def sources(cohort: Cohort, task: Detect, wanted: Mapping[str, Any]) -> list[tup
             if boxes is not None:
                 where = f"case {case.key}, {task.boxes or 'mask'}"
                 found.append((case, series, box_data.check_inside(boxes, series.shape[1:], where=where)))
+    if task.boxes and not any(task.boxes in case.labels for case in cohort.cases):
+        raise questions.no_label(cohort, where=f"task.boxes={task.boxes}", name=task.boxes)
     if not any(len(boxes) for _, _, boxes in found):
         raise InputError(
             "no image has a box",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -140,13 +141,17 @@ def make_server(runs_folder: str | Path, *, host: str = "127.0.0.1", port: int =
         ) from None
 
 
-def serve(runs_folder: str | Path, host: str = "127.0.0.1", port: int = 8765) -> None:
+def serve(
+    runs_folder: str | Path, host: str = "127.0.0.1", port: int = 8765, *, ready: Callable[[], None] | None = None
+) -> None:
     """Show the runs in a folder at http://HOST:PORT until interrupted; by default to this machine only.
 
     Nothing is ever written or changed. Any other address than this machine's own must be asked for by
-    name, because the pages are then readable by everybody who reaches it.
+    name, because the pages are then readable by everybody who reaches it. `ready` is called once it listens.
     """
     with make_server(runs_folder, host=host, port=port) as server:
+        if ready is not None:
+            ready()
         try:
             server.serve_forever()
         except KeyboardInterrupt:
