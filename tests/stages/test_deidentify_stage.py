@@ -225,3 +225,24 @@ def test_refusals(tmp_path):
     assert (
         list(deidentify.explain(load(deidentify.Config, {"sources": [str(source)], "to": str(tmp_path / "out")}))) == []
     )
+
+
+def test_copies_are_counted_and_a_json_of_no_image_is_no_sidecar(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "a.nii").write_bytes(nifti("x"))
+    (source / "a.json").write_text("{}")
+    (source / "report.json").write_text('{"written": 3}')
+    (source / "film.tif").write_bytes(b"II*\x00" + bytes(40))
+    made = run(source, tmp_path / "out")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["kinds"] == {"nifti": 1, "sidecar": 1} and report["rejected"]["no-rule"] == 2
+    assert "(TIFF)" in (tmp_path / "out" / "rejected.csv").read_text()
+    assert report["copies"] == 0 and not any("second time" in note for note in made.notes)
+    scan = next(path for path in files_below(scans(tmp_path / "dicom")) if path.suffix == ".dcm")
+    twice = tmp_path / "twice"
+    for name in ("one", "two"):
+        (twice / name).mkdir(parents=True)
+        (twice / name / "1.dcm").write_bytes(scan.read_bytes())
+    made = run(twice, tmp_path / "single")
+    assert "the same file a second time: 1 file, not written again" in made.notes

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from radfoundry.data.bids import parse_name
 from radfoundry.data.deidentify_check import ToldWords, longer_words, residues
 from radfoundry.data.deidentify_files import (
     clean_nifti,
@@ -23,7 +24,8 @@ from radfoundry.data.deidentify_files import (
 from radfoundry.data.deidentify_object import Cleaned, deidentify_dicom
 from radfoundry.data.deidentify_profile import Options
 from radfoundry.data.deidentify_values import Secrets
-from radfoundry.data.identity import Rules, person_of_file, without_names
+from radfoundry.data.foreign_formats import foreign_format
+from radfoundry.data.identity import IMAGE_SUFFIXES, Rules, person_of_file, without_names
 from radfoundry.data.inventory import FileSeen, own_sidecar
 from radfoundry.data.sniffing import HEAD_BYTES, kind_of_bytes
 from radfoundry.data.sources import read_bytes
@@ -140,7 +142,7 @@ def clean_file(file: FileSeen, rules: Rules, options: Options) -> tuple[str, Cle
         sidecar = own_sidecar(file.source)
         made = clean_nifti(data, str(file.source))
         return kind, _placed(file, made, ".nii.gz" if made[:2] == b"\x1f\x8b" else ".nii", sidecar, rules)
-    if kind == "json":
+    if kind == "json" and _describes_an_image(file):
         values = read_json(data, str(file.source))
         done: Counter[str] = Counter()
         kept = clean_sidecar(values, sidecar_secrets(values, file.relative), options, done)
@@ -148,11 +150,20 @@ def clean_file(file: FileSeen, rules: Rules, options: Options) -> tuple[str, Cle
         return "sidecar", _placed(file, text, ".json", values, rules, done)
     if kind == "picture":
         return kind, _picture(file, data, rules, options)
+    foreign = foreign_format(data[:HEAD_BYTES], name=file.source.name) if kind == "other" else None
     raise InputError(
-        f"is no image for which there is a rule ({kind})",
+        f"is no image for which there is a rule ({foreign or kind})",
         remedy="leave it out or convert it to NIfTI",
         finding="no-rule",
     )
+
+
+def _describes_an_image(file: FileSeen) -> bool:
+    """Whether a JSON file has a BIDS name, or an image of the same name beside it; in archives it is taken on trust."""
+    place = Path(file.source.path)
+    if file.source.member or parse_name(place.name) is not None:
+        return True
+    return any(place.with_name(f"{place.stem}{ending}").exists() for ending in IMAGE_SUFFIXES)
 
 
 def _placed(

@@ -309,6 +309,11 @@ def look_again(task: tuple[Sequence[str], str, Pseudonyms]) -> list[str]:
     return [path for path in paths if words.told_in(Path(path).read_bytes(), path)]
 
 
+def _copies(totals: Totals) -> int:
+    """How many files were not written because the same file had been written before."""
+    return totals.read - totals.written - sum(totals.reasons.values())
+
+
 def _finish(config: Config, rules: Rules, target: Path, totals: Totals) -> Run:
     with atomic(target / "actions.csv") as partial, partial.open("w", encoding="utf-8", newline="") as handle:
         table = csv.writer(handle)
@@ -319,6 +324,7 @@ def _finish(config: Config, rules: Rules, target: Path, totals: Totals) -> Run:
         "key": rules.names.fingerprint,
         "read": totals.read,
         "written": totals.written,
+        "copies": _copies(totals),
         "rejected": dict(sorted(totals.reasons.items())),
         "kinds": dict(sorted(totals.kinds.items())),
         "text painted over": {"files": totals.masked_files, "regions": totals.masked_regions},
@@ -329,11 +335,13 @@ def _finish(config: Config, rules: Rules, target: Path, totals: Totals) -> Run:
     # Paths may name patients, so the record holds none.
     settings = config.model_dump(exclude={"sources", "to", "key_file", "pattern", "workers"})
     files = [target / name for name in ("rejected.csv", "actions.csv", "report.json")]
-    rejected = ", ".join(f"{count} {reason}" for reason, count in sorted(totals.reasons.items()) if count) or "none"
+    listed = ", ".join(f"{count} {reason}" for reason, count in sorted(totals.reasons.items()) if count)
+    copies = _copies(totals)
     notes = [
         f"read: {counted(totals.read, 'file')}",
         f"written: {counted(totals.written, 'file')}",
-        f"rejected: {sum(totals.reasons.values())} ({rejected})",
+        *([f"the same file a second time: {counted(copies, 'file')}, not written again"] if copies else []),
+        f"rejected: {sum(totals.reasons.values())}" + (f" ({listed})" if listed else ""),
         f"burned-in text painted over: {counted(totals.masked_regions, 'region')} in "
         f"{counted(totals.masked_files, 'file')}",
         *(
