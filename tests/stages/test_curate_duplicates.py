@@ -47,3 +47,7 @@ def test_duplicates_across_a_split_and_an_outside_set(tmp_path):
     rows = list(csv.DictReader((tmp_path / "run" / "duplicates.csv").open()))
     assert {row["part"] for row in rows} <= {"train", "test", "outside"}
     assert len(rows) == 8
+    alone = {name: settings[name] for name in ("what", "cohort")} | {"to": str(tmp_path / "alone")}
+    plain = curate.run(load(curate.Config, alone))
+    assert "near: crossing the split" not in plain.metrics and "near: shared with outside" not in plain.metrics
+    assert sum("not looked for" in note for note in plain.notes) == 2  # not 0: nobody looked

@@ -9,7 +9,7 @@ import numpy as np
 
 from radfoundry import runs
 from radfoundry.data.same_patient import Group, counts, groups
-from radfoundry.records import Cohort, Estimate, InputError
+from radfoundry.records import Cohort, Estimate, InputError, counted
 from radfoundry.stages.curate.settings import Block, Config, Progress
 from radfoundry.stages.curate.tables import write_csv
 
@@ -44,20 +44,29 @@ def run(cohort: Cohort, config: Config, writer: runs.RunWriter, progress: Progre
     vectors = _features(config.features) if config.features else None
     found = groups(cohort, outside=outside, vectors=vectors, cosine=config.cosine)
     _write(found, split, writer)
-    table = {reason: row for reason, row in counts(found, split).items() if reason != "embedding" or config.features}
+    unasked = [
+        name for name, asked in (("crossing the split", split), ("shared with outside", outside)) if asked is None
+    ]
+    table = {
+        reason: {name: value for name, value in row.items() if name not in unasked}
+        for reason, row in counts(found, split).items()
+        if reason != "embedding" or config.features
+    }
     for reason, row in table.items():
         for name, value in row.items():
             writer.metrics[f"{reason}: {name}"] = Estimate.exact(value)
-    writer.notes += [
-        f"{reason}: " + ", ".join(f"{value} {name}" for name, value in row.items()) for reason, row in table.items()
-    ]
+    writer.notes += [f"{name}: not looked for (say split=NAME or outside=COHORT)" for name in unasked]
     return _blocks(table, compared=len(cohort.series), features=config.features is not None)
 
 
 def _blocks(table: Mapping[str, Mapping[str, int]], *, compared: int, features: bool) -> list[Block]:
     """A sentence and the table, with what each reason means."""
     total = sum(row["groups"] for row in table.values())
-    said = f"{total} groups belong together" if total else "Nothing was found that belongs together"
+    said = (
+        f"{counted(total, 'group belongs', 'groups belong')} together"
+        if total
+        else "Nothing was found that belongs together"
+    )
     asked = "" if features else " Features were not compared: give a run of radfoundry embed as features."
     columns = [{"key": name, "label": name} for name in ("reason", *next(iter(table.values())))]
     rows = [
