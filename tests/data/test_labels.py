@@ -247,3 +247,16 @@ def test_a_published_split_is_read_by_your_own_identifiers(cohort):
 def test_a_split_table_that_does_not_fit_is_refused(cohort, text, said):
     with pytest.raises(InputError, match=said):
         read_assignment(cohort, table(cohort, text))
+
+
+def test_a_series_called_a_mask_is_a_segmentation_and_its_correction_no_question(cohort):
+    key = open_cohort(cohort).series[0].key
+    done = label(cohort, table(cohort, f"series,sequence,plane\n{key},mask,\n"), on="series")
+    found = {series.key: series for series in open_cohort(cohort).series}[key]
+    assert found.sequence == "mask" and found.acquisition.modality == "SEG" and done["notes"] == []
+
+
+def test_keys_of_another_level_are_known_for_what_they_are(cohort):
+    key = open_cohort(cohort).series[0].key
+    with pytest.raises(InputError, match="keys of series: label --on series"):
+        label(cohort, table(cohort, f"series,sequence\n{key},mask\n"), on="patient")

@@ -184,8 +184,13 @@ def _series(row: Mapping[str, Any], pixels: StoredPixels) -> Series:
 
 
 def _corrected(series: Series, corrections: Mapping[str, Any]) -> Series:
-    """The series as a person corrected it: sequence and plane by label go before what the header rules said."""
-    changed = {name: str(corrections[name]) for name in ("sequence", "plane") if corrections.get(name)}
+    """The series as a person corrected it: sequence and plane by label go before what the header rules said.
+
+    A series that a person calls a mask is a segmentation from then on.
+    """
+    changed: dict[str, Any] = {name: str(corrections[name]) for name in ("sequence", "plane") if corrections.get(name)}
+    if changed.get("sequence") == "mask":
+        changed["acquisition"] = replace(series.acquisition, modality="SEG")
     return replace(series, **changed) if changed else series
 
 

@@ -70,13 +70,14 @@ def label(
     if unknown and not (allow_missing and len(unknown) < len(rows)):
         refuse_unknown(unknown, len(rows), find=find, on=on, where=str(table))
     typed = {name: label_values.typed(name, values[name]) for name in wanted}
+    asked = {name: found for name, found in typed.items() if on != "series" or name not in CORRECTIONS}
     _keep(cohort, on, typed, str(table))
     return {
         "columns": {name: kind for name, (kind, _) in typed.items()},
         "labelled": len({key for _, found in typed.values() for key in found}),
         "unknown": unknown,
         "left out": telling,
-        "notes": [*label_values.remarks(typed), *_remarks_on_cells(typed, rows), *_nobody_asked(cohort, on, typed)],
+        "notes": [*label_values.remarks(asked), *_remarks_on_cells(asked, rows), *_nobody_asked(cohort, on, asked)],
     }
 
 

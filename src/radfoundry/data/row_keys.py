@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from radfoundry.records import InputError
 
 MOST_TRIED = 1000
 LONGEST_NUMBER = 10  # leading zeros are tried up to so many digits
+KEYS = {level: re.compile(rf"{level[0]}-[0-9a-f]{{16}}") for level in ("patient", "case", "series")}
 PLURALS = {"patient": "patients", "case": "cases", "series": "series"}
 KEY_NAMES = {
     "patient": ("patient", "patient_id", "patientid", "subject", "subject_id", "participant_id"),
@@ -95,6 +97,8 @@ def refuse_unknown(
     if meant:
         first, other = next(iter(meant.items()))
         remedy = f"mend the spelling of {len(meant)}: {first!r} is there as {other!r}"
+    elif others := [level for level in PLURALS if level != on and KEYS[level].fullmatch(unknown[0])]:
+        remedy = f"these are the keys of {PLURALS[others[0]]}: label --on {others[0]}"
     elif all(given.isdecimal() for given in unknown):
         remedy += "; spreadsheets drop leading zeros: 7 for 007"
     raise InputError(
