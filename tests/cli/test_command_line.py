@@ -156,3 +156,15 @@ def test_stats_reads_tables_as_spreadsheets_write_them(tmp_path, capsys):
     (tmp_path / "t.csv").write_text(f"\ufefftruth;score\n{rows}", encoding="utf-8")
     assert exit_code(["stats", str(tmp_path / "t.csv"), "--target", "truth", "--score", "score"]) == 0
     assert "auroc" in capsys.readouterr().out
+
+
+def test_two_runs_without_a_common_measure_say_so(tmp_path, capsys):
+    from radfoundry import runs
+    from radfoundry.records import Estimate
+
+    for name, measure in (("a", "auroc"), ("b", "mae")):
+        with runs.writing("adapt", {"what": name}, to=tmp_path / name) as writer:
+            writer.metrics[measure] = Estimate(0.5, 0.4, 0.6)
+    assert exit_code(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    said = capsys.readouterr().out
+    assert "no measure stands in both" in said and "setting what: a against b" in said

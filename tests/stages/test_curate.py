@@ -85,6 +85,11 @@ def test_a_sequence_that_is_none_is_refused_and_an_absent_one_is_said(cohort, tm
     assert "no series is asl; here:" in capsys.readouterr().err
 
 
+def test_no_slots_are_no_complete_exams(cohort, tmp_path, capsys):
+    assert exit_code(["curate", "slots", f"cohort={cohort}", "slots=[]", "--to", str(tmp_path / "run")]) == 2
+    assert "slots" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
 def test_masks_are_never_called_poor_images(cohort):
     from dataclasses import replace
 

@@ -85,7 +85,10 @@ def compare(first: Path, second: Path, as_json: bool) -> None:
         talk.show_json({"metrics": both, "paired": paired, "settings": changed})
         return
     rows = [[name, one.metrics[name].text(3), other.metrics[name].text(3)] for name in names]
-    talk.show_table(rows, header=("measure", str(first), str(second)))
+    if rows:
+        talk.show_table(rows, header=("measure", str(first), str(second)))
+    else:
+        click.echo("no measure stands in both runs")
     if paired is not None:
         click.echo(f"\npaired difference, first minus second: {paired.text(3)} ({paired.method}, n={paired.n})")
     for key, (left, right) in changed.items():

@@ -41,7 +41,9 @@ class Config(Settings):
         description="quality, slots, types, findings, harmonize, duplicates, or types-trial (on simulated series)",
     )
     cohort: str = Field(description="cohort folder made by radfoundry ingest")
-    slots: list[SlotRule] = Field(default=list(DEFAULT_SLOTS), description="slots: the inputs and what may fill them")
+    slots: list[SlotRule] = Field(
+        default=list(DEFAULT_SLOTS), min_length=1, description="slots: the inputs and what may fill them"
+    )
     score: str | None = Field(
         default=None, description="quality: rater that adds a learned score (a rater.safetensors of radfoundry rate)"
     )
