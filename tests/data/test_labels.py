@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from radfoundry.data.cohort import open_cohort, read_labels, series_labels
+from radfoundry.data.label_values import is_telling
 from radfoundry.data.labels import label, read_rows
 from radfoundry.data.pseudonyms import open_key
 from radfoundry.data.split_tables import read_assignment
@@ -260,3 +261,12 @@ def test_keys_of_another_level_are_known_for_what_they_are(cohort):
     key = open_cohort(cohort).series[0].key
     with pytest.raises(InputError, match="keys of series: label --on series"):
         label(cohort, table(cohort, f"series,sequence\n{key},mask\n"), on="patient")
+
+
+def test_the_name_of_a_scanner_is_no_persons_name():
+    assert not is_telling("Manufacturer Model Name", ["9", "18"]) and not is_telling("sequence_name", ["fl3d"])
+    assert (
+        is_telling("Patient Name", ["x"])
+        and is_telling("Name", ["x"])
+        and is_telling("ManufacturerModelName", ["2019-01-02"])
+    )

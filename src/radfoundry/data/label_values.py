@@ -15,6 +15,7 @@ IDENTIFYING = re.compile(
     r"address|phone|telephone|e-?mail|mrn|ssn|accession|zip|postcode|geburtsdatum)([^a-z]|$)",
     re.IGNORECASE,
 )
+DEVICE_NAMES = re.compile(r"(model|device|scanner|sequence|manufacturer|coil|kernel)[ _]name", re.IGNORECASE)
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}|(19|20)\d{2}[01]\d[0-3]\d")
 MISSING = frozenset(("", "na", "n/a", "nan", "none", "null", "."))
@@ -26,7 +27,7 @@ MOSTLY = 0.5
 
 def is_telling(name: str, cells: Sequence[str]) -> bool:
     """Whether a column looks like names, addresses or dates of people, by its name or by what is in it."""
-    apart = CAMEL.sub("_", name)
+    apart = DEVICE_NAMES.sub("", CAMEL.sub("_", name))
     return bool(IDENTIFYING.search(apart)) or any(DATE.fullmatch(cell.strip()) for cell in cells)
 
 
