@@ -68,7 +68,7 @@ def test_adapt_and_benchmark_call_the_number_of_a_class_by_its_name(flat, tmp_pa
         ({"task": {"name": "classify", "target": "constant"}}, "all 20 cases have the same value 1"),
         ({"task": {"name": "classify", "target": "absent"}}, "no case has it"),
         ({"task": {"name": "classify", "target": "noise"}}, "too many classes"),
-        ({"task": {"name": "regress", "target": "large"}, "encoder": "intensity"}, "no series fits encoder intensity"),
+        ({"task": {"name": "regress", "target": "size"}, "encoder": "intensity"}, "no series fits encoder intensity"),
         ({"task": {"name": "regress", "target": "size"}, "folds": 21, "head": "ordinal"}, "does not answer"),
         ({"task": {"name": "progress", "target": "growth", "change": True}}, "no change between visits"),
         ({"task": {"name": "retrieve"}}, "ask it with radfoundry benchmark"),

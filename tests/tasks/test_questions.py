@@ -45,6 +45,7 @@ def test_unknown_is_no_class_of_its_own():
         ([1, 1, 1], questions.classify(target="finding"), "all 3 cases have the same value 1"),
         (["a", "b"], questions.regress(target="finding"), "not a number"),
         ([1.0, math.inf], questions.regress(target="finding"), "not finite"),
+        ([True, False], questions.regress(target="finding"), "yes or no, not a quantity"),
         (list(range(30)), questions.classify(target="finding"), "too many classes"),
         ([1.5, 2.25, 3.5, 4.75, 5.5, 6.5], questions.classify(target="finding"), "task regress .* finding>NUMBER"),
     ],

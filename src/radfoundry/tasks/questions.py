@@ -158,6 +158,8 @@ def answers(cohort: Cohort, task: Task) -> tuple[Task, dict[str, Any]]:
     known = _known(cohort, task.target)
     where = f"label {task.target}"
     if task.kind == "regression":
+        if all(isinstance(value, bool) for value in known.values()):
+            raise InputError("is yes or no, not a quantity", where=where, remedy="use task classify")
         numbers = {key: _number(value, where) for key, value in known.items()}
         if task.unit == CHANGE:
             numbers = visits.changes(cohort, numbers)
