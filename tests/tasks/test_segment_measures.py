@@ -104,3 +104,5 @@ def test_of_images_with_nothing_on_them_the_share_left_empty_is_told():
     ]
     assert segment_measures.left_empty(rows, drawn="drawn", true="true")["left-empty"].value == 0.5
     assert segment_measures.left_empty(rows[4:], drawn="drawn", true="true") == {}
+    all_of_one = segment_measures.left_empty(rows[:2], drawn="drawn", true="true")["left-empty"]
+    assert all_of_one.value == 1.0 and all_of_one.low is not None and all_of_one.low < 0.5

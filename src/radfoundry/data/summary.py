@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from radfoundry.data.cohort_tables import read_table
-from radfoundry.data.thumbnails import write_thumbnail
+from radfoundry.data.thumbnails import sides_of, write_thumbnail
 from radfoundry.records import Cohort, InputError, Series
 
 MISSING = "not stated"
@@ -154,10 +154,7 @@ def cohort_blocks(cohort: Cohort, folder: str | Path) -> list[dict[str, Any]]:
 
 def sides(series: Sequence[Series]) -> str:
     """Which side of a picture is the patient's right, as far as the images themselves say."""
-    placed = sum("no-geometry" not in item.repairs for item in series)
-    if placed == 0:
-        return "Sides as stored: the images do not say which is which."
-    return f"The patient's right is on the left{'' if placed == len(series) else ' where the image says which it is'}."
+    return sides_of(sum("no-geometry" not in item.repairs for item in series), len(series))
 
 
 def thumbnail_block(series: Sequence[Series], folder: str | Path, *, most: int = 24) -> dict[str, Any]:

@@ -101,3 +101,14 @@ def _arranged(planes: list[np.ndarray]) -> np.ndarray:
         row, column = top + (height - plane.shape[0]) // 2, start + (width - plane.shape[1]) // 2
         canvas[row : row + plane.shape[0], column : column + plane.shape[1]] = plane
     return canvas
+
+
+def sides_of(placed: int, of: int) -> str:
+    """Which side of a picture is the patient's right, where `placed` of so many images say it.
+
+    >>> sides_of(1, 1)
+    "The patient's right is on the left."
+    """
+    if placed == 0:
+        return "Sides as stored: the images do not say which is which."
+    return f"The patient's right is on the left{'' if placed == of else ' where the image says which it is'}."

@@ -11,7 +11,7 @@ from radfoundry.data.masks import Labels
 from radfoundry.records import Case, Estimate, InputError, Series
 from radfoundry.stats.bland_altman import BlandAltman, bland_altman
 from radfoundry.stats.icc import icc
-from radfoundry.stats.segmentation import over_cases
+from radfoundry.stats.proportions import clustered_proportion
 from radfoundry.stats.surface_elements import surface_elements
 from radfoundry.volume import Volume
 
@@ -106,7 +106,7 @@ def with_growth(rows: Sequence[Mapping[str, Any]], cases: Mapping[str, Case]) ->
     return result
 
 
-def left_empty(rows: Sequence[Mapping[str, Any]], *, drawn: str, true: str, seed: int = 0) -> dict[str, Estimate]:
+def left_empty(rows: Sequence[Mapping[str, Any]], *, drawn: str, true: str) -> dict[str, Estimate]:
     """`left-empty`: of the images on which nothing is to be outlined, the share on which nothing was; else no key.
 
     `drawn` and `true` are values of the column `by`. Dice does not tell this: it is not defined where both are empty.
@@ -119,7 +119,7 @@ def left_empty(rows: Sequence[Mapping[str, Any]], *, drawn: str, true: str, seed
     if not bare:
         return {}
     right = [float(sizes[(who, image, drawn)] == 0) for who, image in bare]
-    return {"left-empty": over_cases(right, patient=[who for who, _ in bare], rng=seed)}
+    return {"left-empty": clustered_proportion(right, [who for who, _ in bare])}
 
 
 def agreement(

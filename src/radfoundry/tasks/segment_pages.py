@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry.data.masks_plan import SegmentPlan
+from radfoundry.data.thumbnails import sides_of
 from radfoundry.records import Estimate, counted
 from radfoundry.runs import atomic
 from radfoundry.volume import Volume, closest_axes
@@ -87,11 +88,6 @@ def write_overlay(path: Path, picture: np.ndarray) -> None:
 NO_SIZE = "the images state no pixel size: lengths and areas are counted as if a pixel were 1 mm wide"
 
 
-def sides(placed: bool) -> str:
-    """Which side is which on a picture, as far as the image says it."""
-    return "The patient's right is on the left." if placed else "Sides as stored: the images do not say which is which."
-
-
 def pictures(
     folder: Path, shown: Mapping[str, tuple[Volume, np.ndarray | None, np.ndarray, str]], *, placed: bool = True
 ) -> dict[str, Any]:
@@ -101,7 +97,7 @@ def pictures(
         place = f"overlay-{name}.png"
         write_overlay(folder / place, overlay(volume, truth, drawn))
         images.append({"png": place, "caption": caption})
-    note = f"Green: the true outline. Magenta: the drawn one. Yellow: both. {sides(placed)}"
+    note = f"Green: the true outline. Magenta: the drawn one. Yellow: both. {sides_of(int(placed), 1)}"
     return {"kind": "thumbnails", "title": "Best, median and worst", "images": images, "note": note, "large": True}
 
 

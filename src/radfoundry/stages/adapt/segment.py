@@ -187,7 +187,7 @@ def _numbers(asked: _Asked, tested: _Tested) -> tuple[dict[str, Estimate], dict[
         found |= segment_scores.metrics(other, prefix=segment_scores.COMPARATOR, seed=seed)
         names = (segment_scores.OURS, segment_scores.COMPARATOR)
         found |= segment_scores.differences(ours, other, names=names, seed=seed)
-    found |= segment_measures.left_empty(tested.rows, drawn=DRAWN, true=TRUE, seed=seed)
+    found |= segment_measures.left_empty(tested.rows, drawn=DRAWN, true=TRUE)
     agreed, limits = segment_measures.agreement(tested.rows, first=DRAWN, second=TRUE)
     found |= agreed
     if asked.config.called:

@@ -164,6 +164,7 @@ def _write_tables(said: _Said, opened: tuple[Cohort, Mapping[str, str]], folder:
 
 
 def _blocks(model: Any, said: _Said, folder: Path) -> list[dict[str, Any]]:
+    from radfoundry.data.thumbnails import sides_of
     from radfoundry.tasks import predictor as predictors
     from radfoundry.tasks import segment_pages
 
@@ -187,7 +188,7 @@ def _blocks(model: Any, said: _Said, folder: Path) -> list[dict[str, Any]]:
     if said.unplaced:
         lines.insert(2, f"{counted(said.unplaced, 'image')}: {segment_pages.NO_SIZE}.")
     pictures = segment_pages.pictures(folder, said.shown)
-    pictures |= {"title": "The first images", "note": f"Magenta: the drawn outline. {segment_pages.sides(placed)}"}
+    pictures |= {"title": "The first images", "note": f"Magenta: the drawn outline. {sides_of(int(placed), 1)}"}
     known = {
         "kind": "table",
         "title": "How well it outlined patients it had not seen",
