@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from radfoundry.stats.segmentation import over_cases
-from radfoundry.tasks.annotators import FUSIONS, fused
+from radfoundry.tasks.consensus import FUSIONS, fused
 
 RESULTS = Path(__file__).parent / "results" / "annotators.json"
 

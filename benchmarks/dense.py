@@ -23,11 +23,11 @@ import numpy as np
 import torch
 
 from radfoundry.losses.dice import dice_and_cross_entropy
-from radfoundry.nets import decoders
+from radfoundry.nets import decoders, encoder_maps
 from radfoundry.nets.unet_inference import Reading, labels_on, scores_of
 
 RESULTS = Path(__file__).parent / "results" / "dense.json"
-SIZES = decoders.Sizes(3, (24, 48, 96), ((2, 2, 2), (2, 2, 2)), (2, 2, 2))
+SIZES = encoder_maps.Sizes(3, (24, 48, 96), ((2, 2, 2), (2, 2, 2)), (2, 2, 2))
 IMAGE, PATCH = (96, 96, 64), (48, 48, 48)
 CLASSES, FINE, COARSE = 20, (512, 512, 500), (128, 128, 125)
 

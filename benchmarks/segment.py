@@ -1,6 +1,6 @@
 """Outlining on real sets: the segmenter on the bundled encoder against the U-Net the cohort plans for itself.
 
-    RADFOUNDRY_DATA=FOLDER python benchmarks/segment.py [hippocampus|ventricle] [--labels 10 128] [--way light:frozen]
+    RADFOUNDRY_DATA=FOLDER python benchmarks/segment.py [SET] [--labels 10] [--way light:frozen:bundled]
 
 Every way sees the same patches in the same order for the same number of steps; Dice on patients that no training saw,
 differences paired by patient. A finished entry of the result file is not computed again, so that it can be continued.
@@ -34,6 +34,11 @@ from radfoundry.volume import Volume
 RESULTS = Path(__file__).parent / "results" / "segment.json"
 SETS = {
     "hippocampus": {"folder": "msd_hippocampus", "encoder": "radfoundry-mri", "labels": {"hippocampus": (1, 2)}},
+    "hippocampus-parts": {
+        "folder": "msd_hippocampus",
+        "encoder": "radfoundry-mri",
+        "labels": {"anterior": (1,), "posterior": (2,)},
+    },
     "ventricle": {"folder": "cardiac_cine_sunnybrook", "encoder": "vit2d-tiny", "labels": {"left ventricle": (255,)}},
 }
 TEST = "val"
@@ -114,9 +119,10 @@ def measure(name: str, data: Path, *, labels: int, ways: list[str], steps: int) 
 
 def taught(way: str, encoder: str, made: SegmentPlan, examples: list[dense.Drawn], *, steps: int) -> Any:
     """One network after so many steps."""
-    decoder, rung = way.split(":")
+    decoder, rung, *begun = way.split(":")
     seen = None if decoder == "unet" else registry.build("encoders", encoder).eval()
-    model = segment_predictor.new_model(made, seen, decoder=decoder, rung=rung, seed=0)
+    how = segment_predictor.beginning(made, decoder, begun[0] if begun else None)
+    model = segment_predictor.new_model(how.plan, seen, decoder=decoder, rung=rung, seed=0, start=how.start)
     dense.fit(model, examples, made.patch, dense.Fit(steps=steps))
     return model
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 from scipy import ndimage
 
-from radfoundry.nets import bundled, conv, decoders, vit
+from radfoundry.nets import bundled, conv, decoders, encoder_maps, vit
 from radfoundry.nets.unet import UNet, folded, unfolded
 from radfoundry.nets.unet_inference import Reading, labels_on, scores_of, sliding, soft_window, whole_bytes
 from radfoundry.records import InputError
 
-SIZES = decoders.Sizes(3, (8, 16), ((2, 2, 2),), (2, 2, 2))
+SIZES = encoder_maps.Sizes(3, (8, 16), ((2, 2, 2),), (2, 2, 2))
 SHAPE = (16, 16, 8)
 
 

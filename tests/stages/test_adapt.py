@@ -58,6 +58,8 @@ def test_adapt_and_benchmark_call_the_number_of_a_class_by_its_name(flat, tmp_pa
     for name in ("auroc-0", "auroc-1", "auroc-2"):
         ((_, same),) = [item for item in beside.metrics.items() if item[0].endswith(f"/{name}")]
         assert found.metrics[name] == same
+    assert not [key for key in beside.metrics if "-minus-" in key]  # nothing stands against it
+    assert "no difference is told" in (tmp_path / "benchmark" / "blocks.json").read_text()
     with pytest.raises(InputError, match="need a yes-or-no question"):
         benchmark.run(settings.check(benchmark.Config, {**given, "survival": {"time": "days", "event": "died"}}))
 
@@ -72,6 +74,14 @@ def test_adapt_and_benchmark_call_the_number_of_a_class_by_its_name(flat, tmp_pa
         ({"task": {"name": "regress", "target": "size"}, "folds": 21, "head": "ordinal"}, "does not answer"),
         ({"task": {"name": "progress", "target": "growth", "change": True}}, "no change between visits"),
         ({"task": {"name": "retrieve"}}, "ask it with radfoundry benchmark"),
+        (
+            {
+                "task": {"name": "classify", "target": "large"},
+                "beside": ["full"],
+                "remember": {"name": "regress", "target": "absent"},
+            },
+            "no case has it",
+        ),
         ({"task": {"name": "classify", "target": "large"}, "rung": "adapter", "head": "full"}, "none of rung=adapter"),
         (
             {"task": {"name": "classify", "target": "large"}, "rung": "head", "tune": {"step": 3}},

@@ -89,6 +89,8 @@ def test_dicom_folders_get_the_fitted_models_answers(simulated_cohort, tmp_path)
         ({"accuracy": (0.5, 0.4, 0.6)}, "", []),
         ({"localiser-minus-mean-place/error-mm": (0.6, 0.2, 0.9)}, "", ["better than the mean place"]),
         ({"localiser-minus-mean-place/error-mm": (-6.0, -9.0, -2.0)}, "", []),
+        ({"dice": (0.8, 0.7, 0.9), "segmenter-minus-unet/dice": (-0.05, -0.09, -0.01)}, "", ["outlines better"]),
+        ({"dice": (0.8, 0.7, 0.9), "segmenter-minus-unet/dice": (-0.05, -0.11, 0.01)}, "", []),
         ({"f1-template-without-floor-minus-drafts-of-others": (0.0, 0.0, 0.0)}, "", ["drafts of other patients"]),
     ],
 )

@@ -46,6 +46,7 @@ def test_a_run_holds_plan_scores_measures_pictures_and_two_predictors(fitted):
     with (fitted / "run" / "measures.csv").open() as handle:
         rows = list(csv.DictReader(handle))
     assert {row["by"] for row in rows} == {"drawn", "true", "unet"}
+    assert any(note.startswith("the light decoder began fresh: its voxels are flat or") for note in run.notes)
     for name in ("predictor/card.md", "comparator/predictor.json", "overlay-worst.png", "report.html"):
         assert (fitted / "run" / name).is_file()
 
@@ -89,6 +90,9 @@ def test_a_changed_predictor_is_refused(fitted, tmp_path):
     [
         (["head=heavy"], "unknown decoder 'heavy'"),
         (["tune.stepz=3"], "did you mean 'steps'"),
+        (["head.start=warm"], "unknown start 'warm'"),
+        (["head.stert=fresh"], "did you mean 'start'"),
+        (["head.start=bundled"], "no bundled weights to begin with: its voxels are flat or its images too small"),
         (["task.labels={liver: 4}"], "is not among the labels of the plan"),
         (["task.several=vote"], "several='vote'"),
         (["encoder=vit2d-tiny"], "reads 2D images"),

@@ -6,11 +6,12 @@ import torch
 
 from radfoundry.losses import annotators as losses
 from radfoundry.losses.dice import one_hot
-from radfoundry.nets.decoders import Sizes
+from radfoundry.nets.encoder_maps import Sizes
 from radfoundry.records import InputError
 from radfoundry.simulate.annotators import PANEL
-from radfoundry.tasks.annotators import build, doubted, fused, order_agrees, staple
+from radfoundry.tasks.annotators import build, doubted, order_agrees
 from radfoundry.tasks.annotators_simulated import phantoms
+from radfoundry.tasks.consensus import fused, staple
 from radfoundry.train.dense import Drawn, Fit
 from radfoundry.train.dense_annotators import Uncertain, fit_uncertain
 

@@ -91,6 +91,19 @@ def test_scores_against_counts_done_by_hand():
     assert not empty["b"]["f1"].defined
 
 
+def test_nothing_right_and_everything_right_still_have_a_width():
+    """Nothing right in n patients may be up to z²/(n+z²) of them (Wilson with no hit); F1 is 2J/(1+J) of that share."""
+    truth = np.ones((10, 1), bool)
+    none = drafts_scores.finding_scores(truth, ~truth, ["a"])["a"]
+    upper = 1.96**2 / (10 + 1.96**2)
+    assert none["recall"].low == 0 and none["recall"].high == pytest.approx(upper, abs=1e-4)
+    assert none["f1"].high == pytest.approx(2 * upper / (1 + upper), abs=1e-4) and not none["precision"].defined
+    every = drafts_scores.finding_scores(truth, truth, ["a"])["a"]
+    assert every["precision"].high == 1 and every["precision"].low == pytest.approx(1 - upper, abs=1e-4)
+    two = drafts_scores.finding_scores(truth, truth, ["a"], patient=np.repeat(["p", "q"], 5))["a"]
+    assert two["recall"].low < every["recall"].low
+
+
 def test_errors_of_drafts_are_counted_by_kind():
     read = drafts_measures.said_by([LEFT, NONE, RIGHT], region="chest")
     wrong = drafts_measures.said_by([RIGHT, RIGHT, ""], region="chest")

@@ -57,6 +57,13 @@ def test_a_signal_is_found_once_per_case():
     assert "clustered by patient" in metrics["auroc"].method
 
 
+@pytest.mark.parametrize(("labelled", "said"), [(12, False), (40, True), (90, True)])
+def test_a_budget_above_all_patients_is_said(labelled, said):
+    cohort, table, _ = make(visits=1)
+    found, _ = ask(cohort, table, None, labelled=labelled)
+    assert any(f"labelled={labelled}: all who may teach do, of 40 patients" in note for note in found.notes) == said
+
+
 def test_a_head_that_remembers_patients_gets_nothing_from_random_labels():
     """One nearest neighbour on identity features would be perfect if a patient could be in both parts."""
     cohort, table, truth = make(60, signal=0.0)

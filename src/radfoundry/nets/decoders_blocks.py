@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from radfoundry.nets.bundled import AnatomyEncoder, AnatomyNet
-from radfoundry.nets.decoders import Sizes, as_map
+from radfoundry.nets.encoder_maps import Sizes, as_map
 from radfoundry.nets.unet import Step
 from radfoundry.nets.vit import TokenEncoder
 from radfoundry.nets.vit2d import VisionTransformer

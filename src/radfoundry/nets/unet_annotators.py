@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from radfoundry.nets.decoders import Sizes
+from radfoundry.nets.encoder_maps import Sizes
 from radfoundry.nets.unet import Step, UNet
 
 FEATURES = 12

@@ -21,6 +21,7 @@ SIMPLER = (
     ("-minus-mean-place/error-mm", -1, "point better than the mean place"),
     ("gain-on-mean-change", 1, "foresee better than the mean change"),
 )
+COMPARATOR_GAP = "segmenter-minus-unet/dice"
 
 
 def cautions(metrics: Mapping[str, Estimate], *, finished: str = "") -> list[str]:
@@ -43,4 +44,10 @@ def cautions(metrics: Mapping[str, Estimate], *, finished: str = "") -> list[str
         value = next((value for key, value in metrics.items() if key.endswith(ending)), None)
         if value is not None and not (value.low > 0 if side > 0 else value.high < 0):
             said.append(f"not shown to {words}: difference {value.text()} on patients it had not seen")
+    gap = next((value for key, value in metrics.items() if key.startswith(COMPARATOR_GAP)), None)
+    if gap is not None and gap.high < 0:
+        said.append(
+            "the U-Net taught beside it (comparator/ of the same run) outlines better: "
+            f"difference in Dice {gap.text(3)} on patients it had not seen"
+        )
     return said

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from radfoundry.records import Estimate, InputError
 from radfoundry.stats.bootstrap import draw_weights
+from radfoundry.stats.proportions import wilson_limits
 
 DRAWS = 2000
 MEASURES = ("precision", "recall", "f1")
@@ -20,7 +21,8 @@ def finding_scores(
     """Finding -> precision, recall and F1; `macro` is the mean over findings that occur, `micro` pools all of them.
 
     truth, said: `(n, findings)` booleans. Intervals come from drawing patients (rows when none are given) again and
-    again; a measure without cases to count is undefined with the reason. Refuses tables of unequal shape.
+    again; where every draw gives the same (nothing or everything is right), from Wilson's limits for so many patients.
+    A measure without cases to count is undefined with the reason. Refuses tables of unequal shape.
 
     >>> made = finding_scores(np.eye(2, dtype=bool)[[0, 1, 1]], np.eye(2, dtype=bool)[[0, 1, 0]], ["a", "b"])
     >>> round(made["a"]["precision"].value, 2), round(made["macro"]["f1"].value, 2)
@@ -32,13 +34,11 @@ def finding_scores(
     counts = _counts(truth, said, weights)
     counted = truth.any(axis=0)
     found: dict[str, dict[str, Estimate]] = {}
+    people = len(np.unique(group))
     for place, name in enumerate(names):
-        values = _measures(*(part[:, place] for part in counts))
-        n = int(truth[:, place].sum())
-        found[name] = {key: _estimate(value, n=n, what=key) for key, value in values.items()}
+        found[name] = _each([part[:, place] for part in counts], n=int(truth[:, place].sum()), people=people)
     each = _measures(*counts)
-    total = _measures(*(part.sum(axis=1) for part in counts))
-    found["micro"] = {key: _estimate(value, n=int(truth.sum()), what=key) for key, value in total.items()}
+    found["micro"] = _each([part.sum(axis=1) for part in counts], n=int(truth.sum()), people=people)
     found["macro"] = {
         key: _estimate(_mean(value[:, counted]), n=int(counted.sum()), what=key) for key, value in each.items()
     }
@@ -93,6 +93,25 @@ def _measures(hits: np.ndarray, alarms: np.ndarray, misses: np.ndarray) -> Mappi
             "recall": hits / (hits + misses),
             "f1": 2 * hits / (2 * hits + alarms + misses),
         }
+
+
+def _each(counts: Sequence[np.ndarray], *, n: int, people: int) -> dict[str, Estimate]:
+    """Every measure of the counts (draws,) of hits, false alarms and misses."""
+    hits, alarms, misses = (float(part[0]) for part in counts)
+    of = {"precision": hits + alarms, "recall": hits + misses, "f1": hits + alarms + misses}
+    values = {key: _estimate(value, n=n, what=key) for key, value in _measures(*counts).items()}
+    return {
+        key: _at_the_edge(value, hits / of[key], min(of[key], people), key) if value.low == value.high else value
+        for key, value in values.items()
+    }
+
+
+def _at_the_edge(value: Estimate, share: float, total: float, what: str) -> Estimate:
+    """Limits of a share that no draw changes. F1 is 2 J / (1 + J), J the share of hits in all that is true or said."""
+    low, high = (float(limit) for limit in wilson_limits(share * total, total))
+    if what == "f1":
+        low, high = 2 * low / (1 + low), 2 * high / (1 + high)
+    return Estimate(value.value, low, high, n=value.n, method="Wilson, by patient: every draw gives the same")
 
 
 def _mean(columns: np.ndarray) -> np.ndarray:

@@ -196,6 +196,9 @@ def remarks(
         notes.append(f"not tested: {len(truth) - len(predictions)} of {counted(len(truth), 'case')} with an answer")
     if len(cohort) > len(truth):
         notes.append(f"left out for want of an answer: {len(cohort) - len(truth)} of {counted(len(cohort), 'case')}")
+    people = len(np.unique(predictions.patient))
+    if design.split is None and design.labelled >= people:
+        notes.append(f"labelled={design.labelled}: all who may teach do, of {counted(people, 'patient')}")
     return tuple(notes)
 
 

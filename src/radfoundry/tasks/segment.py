@@ -13,9 +13,10 @@ from radfoundry.data import masks, masks_plan
 from radfoundry.data.masks import Labels, Pair
 from radfoundry.data.masks_plan import SegmentPlan
 from radfoundry.data.prepare import prepare
-from radfoundry.nets.decoders import Sizes
+from radfoundry.nets.encoder_maps import Sizes
 from radfoundry.nets.unet_inference import labels_on
 from radfoundry.records import Cohort, InputError, Task, counted
+from radfoundry.tasks.consensus import fused
 from radfoundry.volume import Volume
 
 KIND = "segmentation"
@@ -234,8 +235,6 @@ def classes_of(pair: Pair, labels: Labels, several: str = "refuse") -> np.ndarra
     drawn = [masks.classes_of(mask, labels, may_be_empty=True) for mask in pair.masks]
     if len(drawn) == 1:
         return drawn[0]
-    from radfoundry.tasks.annotators import fused
-
     return fused(np.stack(drawn), len(labels), by=several)
 
 

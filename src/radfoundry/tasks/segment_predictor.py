@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from radfoundry import runs
+from radfoundry import registry, runs
 from radfoundry.config import Component
 from radfoundry.data.masks_plan import SegmentPlan
-from radfoundry.nets import decoders, embedding, weight_files
+from radfoundry.nets import decoders, embedding, outline_start, weight_files
 from radfoundry.nets.unet_inference import MEMORY_BYTES, Reading, scores_of
 from radfoundry.records import EncoderSpec, InputError
 from radfoundry.tasks import accepts as limits
@@ -26,7 +26,7 @@ WEIGHTS = "decoder.safetensors"
 PLAN = "plan.json"
 PROBE = "golden_scores"
 PROBE_TOLERANCE = 1e-2
-UNET = "unet"
+UNET, LIGHT = "unet", "light"
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +65,49 @@ def spec_of(plan: SegmentPlan, encoder: Any) -> EncoderSpec:
     return EncoderSpec(UNET, modality=modality, dimensions=plan.dimensions, spacing_mm=plan.spacing_mm)
 
 
-def new_model(plan: SegmentPlan, encoder: Any, *, decoder: str, rung: str, seed: int) -> Any:
-    """A fresh network of a plan: the U-Net, or an encoder with a decoder."""
+def new_model(
+    plan: SegmentPlan, encoder: Any, *, decoder: str, rung: str, seed: int, start: str = outline_start.FRESH
+) -> Any:
+    """A network of a plan before it learns: the U-Net, always fresh, or an encoder with a decoder.
+
+    `start=bundled` gives a light decoder the weights that learned from random shapes; refused where they do not fit.
+    """
+    sizes = segment.sizes_of(plan)
     if decoder == UNET:
-        return decoders.unet(segment.sizes_of(plan), seed=seed)
+        return decoders.unet(sizes, seed=seed)
     refuse_unlike(plan, encoder.spec)
-    return decoders.segmenter(encoder, segment.sizes_of(plan), plan.patch, decoder=decoder, rung=rung, seed=seed)
+    model = decoders.segmenter(encoder, sizes, plan.patch, decoder=decoder, rung=rung, seed=seed)
+    if start == outline_start.BUNDLED:
+        outline_start.begin(model.decoder, sizes)
+    return model
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Where a decoder begins (`start`), the plan it then follows and, where it could not be the bundled weights though
+    nobody said so, why not."""
+
+    start: str
+    plan: SegmentPlan
+    why: str = ""
+
+
+def beginning(plan: SegmentPlan, decoder: str, asked: str | None) -> Beginning:
+    """Where a decoder begins: with the bundled weights, where they fit and nothing else is said.
+
+    The plan is cut to their levels. Refuses what is asked for and cannot be.
+    """
+    if asked is not None and asked not in outline_start.STARTS:
+        raise registry.unknown("start", str(asked), outline_start.STARTS, where="head.start")
+    found = outline_start.fitting(segment.sizes_of(plan)) if decoder == LIGHT else f"head={decoder} has none"
+    if asked == outline_start.FRESH or (isinstance(found, str) and asked is None):
+        said = found if isinstance(found, str) and asked is None and decoder == LIGHT else ""
+        return Beginning(outline_start.FRESH, plan, said)
+    if isinstance(found, str):
+        raise InputError(
+            f"no bundled weights to begin with: {found}", where="head.start", remedy="use head.start=fresh"
+        )
+    return Beginning(outline_start.BUNDLED, replace(plan, widths=found.widths, strides=found.strides))
 
 
 def refuse_unlike(plan: SegmentPlan, spec: EncoderSpec) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from radfoundry.losses import annotators as losses
-from radfoundry.nets.decoders import Sizes
+from radfoundry.nets.encoder_maps import Sizes
 from radfoundry.nets.unet_annotators import TwoHeads
 from radfoundry.records import InputError
 from radfoundry.train.dense import WARM_UP, Drawn, Fit, descend

@@ -69,7 +69,7 @@ def _simulated(task: Any, config: Config) -> _Pictures:
     """Phantoms with known outlines; with permuted labels every annotator outlines another picture."""
     import torch
 
-    from radfoundry.nets.decoders import Sizes
+    from radfoundry.nets.encoder_maps import Sizes
     from radfoundry.simulate.annotators import PANEL, Annotator
     from radfoundry.tasks.annotators_simulated import SIDE, phantoms
     from radfoundry.train.dense import Drawn
@@ -139,7 +139,7 @@ def _taught(name: str, task: Any, made: _Pictures, fit: Any, progress: Progress 
     import torch
 
     from radfoundry.nets import decoders
-    from radfoundry.tasks.annotators import FUSIONS, fused
+    from radfoundry.tasks.consensus import FUSIONS, fused
     from radfoundry.train import dense, dense_annotators
 
     if name == OURS:

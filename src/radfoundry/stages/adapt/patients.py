@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from radfoundry import runs
 from radfoundry.records import Cohort, Estimate, InputError, Run, Task, counted
+from radfoundry.stages.adapt import patients_kept
+from radfoundry.stages.adapt.patients_kept import Asked
 from radfoundry.stages.adapt.settings import Config, Progress
-
-
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """Everything an answer came from, and what it was."""
-
-    cohort: Cohort
-    task: Task
-    classes: tuple[str, ...]
-    encoder: Any
-    table: Any
-    found: Any
-    learner: str
-    climb: Any = None
-    beside: Any = None
-    gaps: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 def run(config: Config, *, progress: Progress | None = None) -> Run:
@@ -67,10 +52,10 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         own = {**metrics, **plain}
         if asked.climb or asked.beside:
             own = measure.by_class_name(measure.measure(found.predictions, task, seed=config.seed), classes)
-        _write_contributions(asked, writer.folder)
-        _write_predictor(config, asked, own, writer.folder)
-        _write_encoder(config, asked, writer.folder)
-        blocks = _blocks(config, asked, metrics, plain)
+        patients_kept.write_contributions(asked, writer.folder)
+        patients_kept.write_predictor(config, asked, own, writer.folder)
+        patients_kept.write_encoder(config, asked, writer.folder)
+        blocks = patients_kept.blocks(config, asked, metrics, plain)
         title = f"Features of {table.encoder}"
         blocks.append(pages.feature_map(table, truth, title=title, classes=asked.classes, seed=config.seed))
         blocks.append(pages.thumbnails(cohort, writer.folder))
@@ -150,7 +135,7 @@ def _search(config: Config, cohort: Cohort, task: Task, truth: Mapping[str, Any]
 
 def _fit(
     config: Config, cohort: Cohort, task: Task, truth: Mapping[str, Any], parts: tuple[Any, Any, Any], progress: Any
-) -> _Asked:
+) -> Asked:
     from radfoundry.tasks import heads, ladder, probe, tuning
     from radfoundry.tasks.views import Views
 
@@ -161,7 +146,7 @@ def _fit(
         steps = ladder.candidates(cohort, views, task, tuning=how, rungs=config.rungs, covariates=config.covariates)
         asked = ladder.Asked(cohort, table, views, task, truth)
         climbed = ladder.climb(asked, steps, design=_design(config), progress=progress)
-        return _Asked(cohort, task, classes, encoder, table, climbed.choice, climbed.name, climbed)
+        return Asked(cohort, task, classes, encoder, table, climbed.choice, climbed.name, climbed)
     if _fuses(config):
         return _fuse(config, cohort, task, truth, (encoder, table, classes), views)
     if config.rung == "frozen":
@@ -172,10 +157,10 @@ def _fit(
         return _with_others(config, (cohort, task, truth), (encoder, table, classes), views)
     found = probe.probe(cohort, table, task=task, truth=truth, head=learner, design=_design(config))
     gaps = _without_prior(config, cohort, (encoder, table), learner, found, (task, truth))
-    return _Asked(cohort, task, classes, encoder, table, found, learner.name, gaps=gaps)
+    return Asked(cohort, task, classes, encoder, table, found, learner.name, gaps=gaps)
 
 
-def _with_others(config: Config, question: tuple[Cohort, Task, Any], parts: tuple[Any, Any, Any], views: Any) -> _Asked:
+def _with_others(config: Config, question: tuple[Cohort, Task, Any], parts: tuple[Any, Any, Any], views: Any) -> Asked:
     """One rung with others on the same folds, and what each encoder still knows of another question."""
     from radfoundry.tasks import questions, rungs_beside
 
@@ -186,16 +171,17 @@ def _with_others(config: Config, question: tuple[Cohort, Task, Any], parts: tupl
     words = [own, *config.beside]
     if len(set(words)) < len(words):
         raise InputError(f"a rung is named twice in {', '.join(words)}", where="beside", remedy="name each once")
+    # Asked first: what cannot be remembered is refused before anything learns.
+    kept = questions.answers(cohort, questions.named(config.remember)) if config.remember is not None else None
     how = _tuning(config, "head")
     learners = {word: rungs_beside.learner_named(word, asked, how) for word in words}
     if config.rung == "frozen" and config.head is not None:
         learners[own] = _frozen(config, task)
     found = {word: rungs_beside.answered(asked, learner) for word, learner in learners.items()}
     gaps = rungs_beside.numbers(found, task, seed=config.seed)
-    if config.remember is not None:
-        known, answers = questions.answers(cohort, questions.named(config.remember))
-        gaps |= rungs_beside.remembered(asked, found, task=known, truth=answers)
-    return _Asked(cohort, task, classes, encoder, table, found[own][0], learners[own].name, gaps=gaps)
+    if kept is not None:
+        gaps |= rungs_beside.remembered(asked, found, task=kept[0], truth=kept[1])
+    return Asked(cohort, task, classes, encoder, table, found[own][0], learners[own].name, gaps=gaps)
 
 
 def _frozen(config: Config, task: Task) -> Any:
@@ -219,7 +205,7 @@ def _without_prior(
 
 def _fuse(
     config: Config, cohort: Cohort, task: Task, truth: Mapping[str, Any], parts: tuple[Any, Any, Any], views: Any
-) -> _Asked:
+) -> Asked:
     """Answers from all images of an exam together, and what stands beside them."""
     from radfoundry.tasks import fusion, fusion_beside, heads
 
@@ -228,7 +214,7 @@ def _fuse(
     learner = fusion.Fused(fusion.named(config.fuse, seed=config.seed), head, views, tuple(config.covariates))
     found, beside = fusion_beside.ask(cohort, table, learner, task=task, truth=truth, design=_design(config))
     gaps = _without_prior(config, cohort, (encoder, table), learner, found, (task, truth))
-    return _Asked(cohort, task, classes, encoder, table, found, learner.name, beside=beside, gaps=gaps)
+    return Asked(cohort, task, classes, encoder, table, found, learner.name, beside=beside, gaps=gaps)
 
 
 def _step_of(config: Config) -> str:
@@ -260,7 +246,7 @@ def _design(config: Config) -> Any:
     return probe.with_cut_off(made, config.cut_off)
 
 
-def _numbers(config: Config, asked: _Asked) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
+def _numbers(config: Config, asked: Asked) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
     from radfoundry.tasks import ladder_pages, measure
 
     predictions, task = asked.found.predictions, asked.task
@@ -282,119 +268,3 @@ def _numbers(config: Config, asked: _Asked) -> tuple[dict[str, Estimate], dict[s
 def _called(config: Config, numbers: Mapping[str, Estimate]) -> dict[str, Estimate]:
     """The numbers by their name, with the word behind it that a setting asks for."""
     return {f"{name}-{config.called}" if config.called else name: value for name, value in numbers.items()}
-
-
-def _write_contributions(asked: _Asked, folder: Path) -> None:
-    """What each image of each exam added, as a table for people and with every bit."""
-    if asked.beside is None or asked.beside.added is None:
-        return
-    import pandas as pd
-
-    from radfoundry.tasks import contributions
-
-    table = pd.DataFrame(contributions.table(asked.beside.added))
-    with runs.atomic(folder / f"{contributions.NAME}.csv") as partial:
-        table.to_csv(partial, index=False, float_format="%.6g")
-
-
-def _write_predictor(config: Config, asked: _Asked, numbers: Mapping[str, Estimate], folder: Path) -> None:
-    """The final fit as a folder of its own that `radfoundry predict` reads."""
-    from radfoundry.tasks import accepts, predictor
-
-    found, table = asked.found, asked.table
-    taught = [table.series[row] for row in found.training.row]
-    tested = f"split {config.split}" if config.split else f"{config.folds} folds between patients"
-    about = {
-        "trained": {
-            "cohort": asked.cohort.fingerprint,
-            "patients": found.training_patients,
-            "cases": len(set(found.training.case.tolist())),
-            "series": len(taught),
-            "how": f"{asked.learner}, tested by {tested}",
-        },
-        "metrics": dict(numbers),
-        "intended_use": config.intended_use or "Research on images like those below; not for decisions about patients.",
-        "control": "the answers were dealt to other patients on purpose" if config.permute_labels else "",
-        "versions": runs.versions(),
-    }
-    wanted = {**config.train_on}
-    if asked.beside is not None:
-        from radfoundry.tasks import slots
-
-        wanted |= dict.fromkeys(slots.facts_of(found.fitted.by), "")
-    limits = accepts.learned_from(taught, spec=asked.encoder.spec, wanted=wanted)
-    model = predictor.Predictor(
-        asked.task, asked.classes, asked.encoder, found.fitted, found.finish, limits, runs.plain(about), _prior(config)
-    )
-    predictor.write(model, folder / predictor.FOLDER, component=config.encoder, pack=config.pack)
-
-
-def _write_encoder(config: Config, asked: _Asked, folder: Path) -> None:
-    """The encoder as a rung that frees its weights left it, as a checkpoint of its own for other steps."""
-    from radfoundry.tasks.tuned import FREE
-
-    fitted = asked.found.fitted
-    if getattr(fitted, "tuning", None) is not None and fitted.tuning.rung in FREE:
-        from radfoundry.train import state
-
-        state.save_encoder(config.encoder, fitted.network.encoder, {}, folder / "encoder.safetensors")
-
-
-def _prior(config: Config) -> Any:
-    from radfoundry.tasks import priors
-
-    return None if config.prior is None else priors.named(config.prior)
-
-
-def _blocks(
-    config: Config, asked: _Asked, metrics: Mapping[str, Estimate], plain: Mapping[str, Estimate]
-) -> list[dict[str, Any]]:
-    from radfoundry.tasks import ladder_pages, pages
-
-    found, task = asked.found, asked.task
-    people = pages.people(asked.cohort, found.predictions)
-    if asked.climb is not None:
-        gaps = {key: value for key, value in metrics.items() if "-minus-" in key}
-        own = {key: value for key, value in metrics.items() if key not in gaps}
-        summary, *rest = ladder_pages.blocks(asked.climb, task, own, gaps)
-        return [_controlled(summary, config), people, *rest, pages.numbers("Without looking at the image", plain)]
-    main = next(iter(metrics))
-    summary = {
-        "kind": "text",
-        "title": "Summary",
-        "paragraphs": [
-            f"{task.about} {_what(asked, config)} was tested on "
-            f"{counted(len(np.unique(found.predictions.patient)), 'patient')} it had not seen: "
-            f"{pages.label(main)} {metrics[main]}.",
-            "The interval says how much this number could move with other patients of the same kind.",
-        ],
-    }
-    fused = []
-    if asked.beside is not None:
-        from radfoundry.tasks import fusion_pages
-
-        summary, metrics, fused = fusion_pages.blocks(asked.beside, summary, metrics)
-    return [
-        _controlled(summary, config),
-        people,
-        *fused,
-        pages.numbers("Results", {**metrics, **plain}, note=task.about),
-        *pages.curves({asked.table.encoder: found.predictions}, task),
-    ]
-
-
-def _what(asked: _Asked, config: Config) -> str:
-    if asked.beside is not None:
-        images = ", ".join(asked.found.fitted.slots)
-        return f"{asked.learner.capitalize()} of {images} on frozen features of {asked.table.encoder}"
-    if config.rung == "frozen":
-        return f"A {asked.learner} head on frozen features of {asked.table.encoder}"
-    return f"{asked.table.encoder}, rung {config.rung} ({asked.learner}),"
-
-
-def _controlled(summary: dict[str, Any], config: Config) -> dict[str, Any]:
-    """The summary, which says so where the answers were permuted."""
-    if not config.permute_labels:
-        return summary
-    said = "The answers were dealt out to other patients on purpose: this is a negative control."
-    return {**summary, "paragraphs": [*summary["paragraphs"][:-1], said]}

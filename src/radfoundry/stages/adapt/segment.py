@@ -32,6 +32,11 @@ class _Asked:
     plan: Any
     encoder: Any
     decoder: str
+    begun: Any
+
+    def plan_of(self, name: str) -> Any:
+        """The plan a model follows: ours is cut to the levels of the weights it begins with."""
+        return self.begun.plan if name == self.decoder else self.plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +58,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
         writer.inputs["cohort"] = asked.cohort.fingerprint
         writer.metrics.update(metrics)
         writer.notes += _notes(asked)
-        runs.write_json(writer.folder / "plan.json", asked.plan.to_dict())
+        runs.write_json(writer.folder / "plan.json", asked.begun.plan.to_dict())
         _write_tables(tested, writer.folder)
         _write_predictors(asked, models, metrics, writer.folder)
         runs.write_json(writer.folder / "blocks.json", _blocks(asked, tested, metrics, limits, writer.folder))
@@ -68,8 +73,11 @@ def _asked(config: Config) -> _Asked:
 
     task = registry.build("tasks", config.task.name, **config.task.options)
     decoder = config.head.name if config.head else DECODERS[0]
+    options = config.head.options if config.head else {}
     if decoder not in DECODERS:
         raise registry.unknown("decoder", decoder, DECODERS, where="head")
+    for name in set(options) - {"start"}:
+        raise registry.unknown("option", name, ("start",), where="head")
     if config.ladder:
         raise InputError("segment has no ladder", remedy="compare runs with rung=frozen, adapter and full")
     _tuning(config)
@@ -86,7 +94,8 @@ def _asked(config: Config) -> _Asked:
         if hasattr(encoder, "eval"):
             encoder.eval()
         segment_predictor.refuse_unlike(plan, encoder.spec)
-    return _Asked(config, cohort, task, parts, plan, encoder, decoder)
+    begun = segment_predictor.beginning(plan, decoder, options.get("start"))
+    return _Asked(config, cohort, task, parts, plan, encoder, decoder, begun)
 
 
 def _tuning(config: Config) -> Any:
@@ -127,7 +136,12 @@ def _taught(asked: _Asked, progress: Progress | None) -> dict[str, Any]:
     models = {}
     for name in dict.fromkeys((asked.decoder, UNET)):
         model = segment_predictor.new_model(
-            plan, asked.encoder, decoder=name, rung=RUNGS[config.rung], seed=config.seed
+            asked.plan_of(name),
+            asked.encoder,
+            decoder=name,
+            rung=RUNGS[config.rung],
+            seed=config.seed,
+            start=asked.begun.start,
         )
         dense.fit(model, examples, plan.patch, fit, name=name, progress=progress)
         models[name] = model
@@ -173,7 +187,7 @@ def _outliner(asked: _Asked, name: str, model: Any, about: Mapping[str, Any] | N
     spec = segment_predictor.spec_of(asked.plan, encoder)
     limits = accepts.learned_from(taught, spec=spec, wanted=asked.config.train_on)
     rung = RUNGS[asked.config.rung] if name != UNET else "scratch"
-    return segment_predictor.Outliner(asked.plan, model, encoder, name, rung, limits, about or {})
+    return segment_predictor.Outliner(asked.plan_of(name), model, encoder, name, rung, limits, about or {})
 
 
 def _numbers(asked: _Asked, tested: _Tested) -> tuple[dict[str, Estimate], dict[str, Any]]:
@@ -203,6 +217,7 @@ def _notes(asked: _Asked) -> list[str]:
     people = counted(len({pair.patient for pair in test}), "patient")
     notes = [f"tested on {counted(len(test), 'image')} of {people} ({asked.parts.how})"]
     notes += [] if asked.plan.spacing_mm else [segment_pages.NO_SIZE]
+    notes += [f"the light decoder began fresh: {asked.begun.why}"] if asked.begun.why else []
     notes += masks.empty_notes(asked.parts.empty, asked.task.empty)
     seen = asked.plan.fingerprint
     notes += mask_remarks.rare_values(seen["images"], seen["images_with"], named=bool(asked.task.labels))
@@ -225,12 +240,20 @@ def _write_tables(tested: _Tested, folder: Path) -> None:
             pd.DataFrame(rows).to_csv(partial, index=False, float_format="%.6g")
 
 
+def _called(asked: _Asked, name: str) -> str:
+    from radfoundry.nets.outline_start import BUNDLED
+
+    begun = name == asked.decoder and asked.begun.start == BUNDLED
+    return f"{name}, beginning with the bundled weights" if begun else name
+
+
 def _write_predictors(asked: _Asked, models: Mapping[str, Any], metrics: Mapping[str, Estimate], folder: Path) -> None:
     """`predictor/` holds the segmenter, `comparator/` the U-Net; each is a predictor of its own."""
     from radfoundry.tasks import predictor, segment_predictor
+    from radfoundry.tasks.cautions import COMPARATOR_GAP
 
     config, train = asked.config, asked.parts.train
-    own = {name: value for name, value in metrics.items() if "/" not in name}
+    own = {name: value for name, value in metrics.items() if "/" not in name or name.startswith(COMPARATOR_GAP)}
     other = {name.removeprefix("unet/"): value for name, value in metrics.items() if name.startswith("unet/")}
     for place, name, numbers in (
         (predictor.FOLDER, asked.decoder, own),
@@ -244,7 +267,7 @@ def _write_predictors(asked: _Asked, models: Mapping[str, Any], metrics: Mapping
                 "patients": len({pair.patient for pair in train}),
                 "cases": len({pair.case for pair in train}),
                 "series": len(train),
-                "how": f"{name}, {asked.parts.how}",
+                "how": f"{_called(asked, name)}, {asked.parts.how}",
             },
             "metrics": numbers,
             "intended_use": config.intended_use
@@ -280,7 +303,7 @@ def _blocks(
         pages.people(tested_on),
         pages.numbers("Results", plain, note=asked.task.about),
         *segment_pages.measure_blocks(limits),
-        segment_pages.plan_facts(asked.plan),
+        segment_pages.plan_facts(asked.begun.plan),
         segment_pages.score_table(segment_scores.table(tested.scores)),
     ]
 

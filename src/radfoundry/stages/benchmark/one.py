@@ -42,7 +42,8 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             measure.measure(one.predictions, task, seed=config.seed), classes
         ).items()
     }
-    pairs = [(title(one), title(other)) for one in config.encoders for other in config.against]
+    asked_pairs = [(title(one), title(other)) for one in config.encoders for other in config.against]
+    pairs = [(one, other) for one, other in asked_pairs if one != other]
     gaps = {
         f"{one}-minus-{other}/{metric}": value
         for one, other in pairs
@@ -97,6 +98,7 @@ def _blocks(
     names = list(found)
     said = "; ".join(f"{name} {metrics[f'{name}/{main}']}" for name in names)
     paired = "; ".join(f"{pages.label(key).partition(':')[0]} {value}" for key, value in gaps.items())
+    apart = f" Paired difference: {paired}." if gaps else " Nothing else was asked, so no difference is told."
     closing = (
         "The answers were dealt out to other patients on purpose: this is a negative control."
         if permuted
@@ -108,8 +110,7 @@ def _blocks(
             "kind": "text",
             "title": "Summary",
             "paragraphs": [
-                f"{task.about} {pages.capital(pages.label(main))} by encoder, same head and folds: {said}. "
-                f"Paired difference: {paired}.",
+                f"{task.about} {pages.capital(pages.label(main))} by encoder, same head and folds: {said}." + apart,
                 closing,
             ],
         },
@@ -123,7 +124,7 @@ def _blocks(
             "axis": pages.label(main),
         },
         pages.numbers("Results", metrics, note=task.about),
-        pages.numbers("Paired differences", gaps, note="Positive means that the first is better."),
+        *([pages.numbers("Paired differences", gaps, note="Positive means that the first is better.")] if gaps else []),
         pages.numbers("Without looking at the image", plain),
         *pages.curves({name: one.predictions for name, one in found.items()}, task),
     ]

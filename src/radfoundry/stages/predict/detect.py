@@ -52,7 +52,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             )
             writer.metrics["images-marked"] = Estimate.exact(len(images))
             writer.metrics["images-refused"] = Estimate.exact(len(refused))
-            writer.notes += scans.remarks(refused, names)
+            writer.notes += [*scans.warned(finder.about), *scans.remarks(refused, names)]
             runs.write_json(
                 writer.folder / "blocks.json", _blocks(finder, found, images, _pictures(shown, writer.folder))
             )

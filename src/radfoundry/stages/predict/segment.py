@@ -51,7 +51,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
             _write_tables(said, (cohort, names), writer.folder)
             writer.metrics["images-outlined"] = Estimate.exact(said.written)
             writer.metrics["images-refused"] = Estimate.exact(len(said.refused))
-            writer.notes += [*said.notes, *scans.remarks(said.refused, names)]
+            writer.notes += [*scans.warned(model.about), *said.notes, *scans.remarks(said.refused, names)]
             runs.write_json(writer.folder / "blocks.json", _blocks(model, said, writer.folder))
     return writer.finished
 
@@ -165,8 +165,8 @@ def _write_tables(said: _Said, opened: tuple[Cohort, Mapping[str, str]], folder:
 
 def _blocks(model: Any, said: _Said, folder: Path) -> list[dict[str, Any]]:
     from radfoundry.data.thumbnails import sides_of
+    from radfoundry.tasks import pages, segment_pages
     from radfoundry.tasks import predictor as predictors
-    from radfoundry.tasks import segment_pages
 
     dicom = f" {said.dicom} were also written as DICOM segmentations." if said.dicom else ""
     lines = [
@@ -193,7 +193,7 @@ def _blocks(model: Any, said: _Said, folder: Path) -> list[dict[str, Any]]:
         "kind": "table",
         "title": "How well it outlined patients it had not seen",
         "columns": [{"key": "name", "label": "measure"}, {"key": "estimate", "label": "value (95 % interval)"}],
-        "rows": [{"name": name, "estimate": value} for name, value in model.about["metrics"].items()],
+        "rows": [{"name": pages.label(name), "estimate": value} for name, value in model.about["metrics"].items()],
     }
     accepted = [line.removeprefix("- ") for line in predictors.accepted_lines(model.accepts)]
     facts = {"kind": "facts", "title": "Accepts", "items": [line.split(": ", 1) for line in accepted]}

@@ -11,8 +11,9 @@ from radfoundry.simulate.fields import spline_field
 
 Shape = tuple[int, int, int]
 Rng = np.random.Generator
-THING, RIM, SPOTS = 255, 254, 200
+THING, RIM, AIR, SPOTS = 255, 254, 253, 200
 # Shares of a voxel's brightness that fluid, grey and white matter roughly have in a T1-weighted image.
+SLICES = 8
 TISSUE_LIKE, TISSUE_SHARES = (0.15, 0.6, 0.9), (0.2, 0.35, 0.45)
 
 
@@ -32,8 +33,10 @@ class Scene:
         return (largest != smallest)[0, 0]
 
 
-def scene(shape: Shape, *, rng: Rng) -> Scene:
+def scene(shape: Shape, *, rng: Rng, scale: float = 1.0) -> Scene:
     """One scene: regions with smooth borders, spots among them, and a bent tube or a dented ball near the middle.
+
+    `scale` enlarges the thing and the spots; at 1 they suit sides of about 40 voxels.
 
     >>> made = scene((32, 32, 32), rng=np.random.default_rng(0))
     >>> bool(made.thing.any()), len(made.regions.unique()) > 2
@@ -45,15 +48,38 @@ def scene(shape: Shape, *, rng: Rng) -> Scene:
         regions = regions * 16 + _regions(shape, int(rng.integers(2, 4)), rng)
     for spot in range(int(rng.integers(0, 8))):
         centre = [rng.uniform(0, n) for n in shape]
-        regions = torch.where(_ball(grid, centre, (2, 14), 0.5, rng), torch.tensor(SPOTS + spot), regions)
+        radii = (2 * scale, 14 * scale)
+        regions = torch.where(_ball(grid, centre, radii, 0.5, rng), torch.tensor(SPOTS + spot), regions)
     thing = torch.zeros(shape, dtype=torch.bool)
     while not thing.any():
-        middle = np.array(shape) / 2 + rng.normal(0, 3, 3)
-        thing = _tube(grid, middle, rng) if rng.random() < 0.7 else _ball(grid, middle, (4, 16), 0.4, rng)
+        middle = np.array(shape) / 2 + rng.normal(0, 3 * scale, 3)
+        round_one = (4 * scale, 16 * scale)
+        thing = _tube(grid, middle, scale, rng) if rng.random() < 0.7 else _ball(grid, middle, round_one, 0.4, rng)
     if rng.random() < 0.4:  # a rim along a part of it, as fluid lies along an organ
         around = torch.nn.functional.max_pool3d(thing[None, None].float(), 3, 1, 1)[0, 0] > 0
         regions = torch.where(around & (_regions(shape, 2, rng) == 0), torch.tensor(RIM), regions)
-    _, numbered = torch.where(thing, torch.tensor(THING), regions).unique(return_inverse=True)
+    return _numbered(torch.where(thing, torch.tensor(THING), regions), thing)
+
+
+def slice_scene(shape: tuple[int, int], *, rng: Rng) -> Scene:
+    """One slice (I, J, 1) of a scene, the thing between once and four times as large; half of them lie in air.
+
+    >>> slice_scene((64, 64), rng=np.random.default_rng(0)).regions.shape
+    torch.Size([64, 64, 1])
+    """
+    whole = scene((*shape, SLICES), rng=rng, scale=float(np.exp(rng.uniform(0, np.log(4)))))
+    at = int(whole.thing.sum(dim=(0, 1)).argmax())
+    regions, thing = whole.regions[..., at : at + 1].int(), whole.thing[..., at : at + 1]
+    if rng.random() < 0.5:
+        i, j = (torch.linspace(-1, 1, n) for n in shape)
+        away = (i[:, None] / rng.uniform(0.6, 1.1)) ** 2 + (j[None] / rng.uniform(0.6, 1.1)) ** 2
+        bent = spline_field(_noise((6, 6, 4), rng) * float(rng.uniform(0, 0.4)), (*shape, 1))
+        regions = torch.where((away[..., None] + bent > 1) & ~thing, torch.tensor(AIR), regions)
+    return _numbered(regions, thing)
+
+
+def _numbered(regions: torch.Tensor, thing: torch.Tensor) -> Scene:
+    _, numbered = regions.unique(return_inverse=True)
     return Scene(numbered.to(torch.uint8), thing)
 
 
@@ -103,7 +129,7 @@ def _sized(image: torch.Tensor, shape: Shape) -> torch.Tensor:
 
 def _regions(shape: Shape, count: int, rng: Rng) -> torch.Tensor:
     """Which of `count` smooth random fields is the highest at each voxel."""
-    points = [int(n) for n in rng.integers(4, 12, 3)]
+    points = [int(n) for n in rng.integers(4, [max(12, n // 8) for n in shape])]
     fields = torch.from_numpy(rng.standard_normal((count, *points)).astype(np.float32))
     return spline_field(fields, shape).argmax(0)
 
@@ -117,7 +143,7 @@ def _ball(grid: torch.Tensor, centre: object, radii: tuple[float, float], dent: 
     return apart + spline_field(dents, _three(grid.shape[:3])) < 1
 
 
-def _tube(grid: torch.Tensor, middle: np.ndarray, rng: Rng) -> torch.Tensor:
+def _tube(grid: torch.Tensor, middle: np.ndarray, scale: float, rng: Rng) -> torch.Tensor:
     """A bent, tapering, flattened tube whose surface is dented; half of them run from front to back."""
     along = rng.standard_normal(3)
     if rng.random() < 0.5:
@@ -128,9 +154,9 @@ def _tube(grid: torch.Tensor, middle: np.ndarray, rng: Rng) -> torch.Tensor:
     side = side / np.linalg.norm(side)
     other = np.cross(along, side)
     t = np.linspace(-1, 1, 15)[:, None]
-    line = middle + t * rng.uniform(10, 24) * along + t**2 * rng.uniform(-6, 6) * side
-    line = line + t**3 * rng.uniform(-4, 4) * other
-    first, last = rng.uniform(2.5, 7, 2)
+    line = middle + t * (scale * rng.uniform(10, 24)) * along + t**2 * (scale * rng.uniform(-6, 6)) * side
+    line = line + t**3 * (scale * rng.uniform(-4, 4)) * other
+    first, last = scale * rng.uniform(2.5, 7, 2)
     radii = (first + (last - first) * (t[:, 0] + 1) / 2) * (1 - 0.5 * np.abs(t[:, 0]) ** 6)
     flat = float(rng.uniform(0.6, 1))
     turned = torch.tensor(other, dtype=torch.float32)
