@@ -84,37 +84,58 @@ def planned(images: list[Volume], classes: list[np.ndarray], labels: dict[str, t
     return plan(seen, labels)
 
 
-def measure(name: str, data: Path, *, labels: int, ways: list[str], steps: int) -> dict[str, Any]:
+def rounds(folder: Path, labels: int, folds: int) -> list[tuple[list[dict[str, str]], list[dict[str, str]]]]:
+    """Rows that teach and rows that are tested: the set's own parts, or all patients in so many parts, each in turn."""
+    if not folds:
+        parts = [(rows_of(folder, "train"), rows_of(folder, TEST))]
+    else:
+        rows = [*rows_of(folder, "train"), *rows_of(folder, TEST)]
+        people = sorted({row["subject"] for row in rows})
+        dealt = np.array_split(np.random.default_rng(3).permutation(people), folds)
+        parts = [
+            ([row for row in rows if row["subject"] not in part], [row for row in rows if row["subject"] in part])
+            for part in dealt
+        ]
+    return [(_of_patients(train, labels), _of_patients(test, MOST_TESTED)) for train, test in parts]
+
+
+def _of_patients(rows: list[dict[str, str]], most: int) -> list[dict[str, str]]:
+    kept = list(dict.fromkeys(row["subject"] for row in rows))[:most]
+    return [row for row in rows if row["subject"] in kept]
+
+
+def measure(name: str, data: Path, *, labels: int, ways: list[str], steps: int, folds: int = 0) -> dict[str, Any]:
     """Dice, HD95 and surface Dice of every way and of the U-Net, and the paired differences."""
     about: dict[str, Any] = SETS[name]
     folder = data / about["folder"]
-    train_rows = rows_of(folder, "train")
-    patients = list(dict.fromkeys(row["subject"] for row in train_rows))[:labels]
-    train_rows = [row for row in train_rows if row["subject"] in patients]
-    test_rows = rows_of(folder, TEST)
-    tested = list(dict.fromkeys(row["subject"] for row in test_rows))[:MOST_TESTED]
-    test_rows = [row for row in test_rows if row["subject"] in tested]
-    train = [read(folder, row, about["labels"]) for row in train_rows]
-    made = planned([image for image, _ in train], [drawn for _, drawn in train], about["labels"])
-    ready = [segment.ready(image, made, drawn) for image, drawn in train]
-    examples = [dense.Drawn(torch.from_numpy(r.array), torch.from_numpy(r.classes)) for r in ready]
-    scored, seconds = {}, {}
-    for way in ["unet:scratch", *ways]:
-        started = time.perf_counter()
-        model = taught(way, about["encoder"], made, examples, steps=steps)
-        seconds[way] = round(time.perf_counter() - started, 1)
-        scored[way] = outlined(model, made, folder, test_rows, about["labels"])
-        print(name, labels, way, f"{scored[way].of_image('dice').mean():.4f}", f"{seconds[way]} s", flush=True)
-    found: dict[str, Any] = {
-        "patients": len(patients), "images": len(train_rows), "tested": len(tested), "steps": steps,
-        "patch": list(made.patch), "seconds": seconds,
+    outlines: dict[str, list[Any]] = {way: [] for way in ["unet:scratch", *ways]}
+    seconds: dict[str, list[float]] = {way: [] for way in outlines}
+    parts = rounds(folder, labels, folds)
+    for train_rows, test_rows in parts:
+        train = [read(folder, row, about["labels"]) for row in train_rows]
+        made = planned([image for image, _ in train], [drawn for _, drawn in train], about["labels"])
+        ready = [segment.ready(image, made, drawn) for image, drawn in train]
+        examples = [dense.Drawn(torch.from_numpy(r.array), torch.from_numpy(r.classes)) for r in ready]
+        for way, found in outlines.items():
+            started = time.perf_counter()
+            model = taught(way, about["encoder"], made, examples, steps=steps)
+            seconds[way].append(round(time.perf_counter() - started, 1))
+            said = outlined(model, made, folder, test_rows, about["labels"])
+            found += said
+            dice = segment_scores.together(said, about["labels"]).of_image("dice").mean()
+            print(name, labels, way, f"{dice:.4f}", f"{seconds[way][-1]} s", flush=True)
+    result: dict[str, Any] = {
+        "patients": len({row["subject"] for row in parts[0][0]}), "images": len(parts[0][0]), "rounds": len(parts),
+        "tested": len({row["subject"] for _, test in parts for row in test}), "steps": steps,
+        "seconds": {way: round(float(np.mean(found)), 1) for way, found in seconds.items()},
     }  # fmt: skip
+    scored = {way: segment_scores.together(found, about["labels"]) for way, found in outlines.items()}
     for way, score in scored.items():
-        found[way] = {key: written(value) for key, value in segment_scores.metrics(score).items()}
+        result[way] = {key: written(value) for key, value in segment_scores.metrics(score).items()}
         if way != "unet:scratch":
             gap = segment_scores.differences(score, scored["unet:scratch"], names=(way, "unet"))
-            found[f"{way} minus unet"] = {key.rpartition("/")[2]: written(value) for key, value in gap.items()}
-    return found
+            result[f"{way} minus unet"] = {key.rpartition("/")[2]: written(value) for key, value in gap.items()}
+    return result
 
 
 def taught(way: str, encoder: str, made: SegmentPlan, examples: list[dense.Drawn], *, steps: int) -> Any:
@@ -127,7 +148,7 @@ def taught(way: str, encoder: str, made: SegmentPlan, examples: list[dense.Drawn
     return model
 
 
-def outlined(model: Any, made: SegmentPlan, folder: Path, rows: list[dict[str, str]], labels: Any) -> Any:
+def outlined(model: Any, made: SegmentPlan, folder: Path, rows: list[dict[str, str]], labels: Any) -> list[Any]:
     """Scores of the tested images on their own grids."""
     found = []
     for row in rows:
@@ -137,7 +158,7 @@ def outlined(model: Any, made: SegmentPlan, folder: Path, rows: list[dict[str, s
         drawn = segment.on_source(scores, ready)
         values = segment_scores.score(truth, drawn, labels, spacing_mm=image.spacing_mm, tolerance_mm=1.0)
         found.append((row["file"], row["subject"], values))
-    return segment_scores.together(found, labels)
+    return found
 
 
 def written(value: Estimate) -> dict[str, Any]:
@@ -162,17 +183,18 @@ def main() -> None:
     parser.add_argument("--labels", type=int, nargs="*", default=[10, 128])
     parser.add_argument("--way", nargs="*", default=["light:frozen"])
     parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--folds", type=int, default=0, help="test every patient, in so many parts; 0: the set's own")
     options = parser.parse_args()
     torch.set_num_threads(1)
     known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     for labels in options.labels:
-        key = f"{options.set}, {labels} patients, {options.steps} steps, {' '.join(options.way)}"
+        folds = f", {options.folds} folds" if options.folds else ""
+        key = f"{options.set}, {labels} patients, {options.steps} steps{folds}, {' '.join(options.way)}"
         if key in known:
             print(key, "is there already")
             continue
-        known[key] = measure(
-            options.set, Path(os.environ["RADFOUNDRY_DATA"]), labels=labels, ways=options.way, steps=options.steps
-        )
+        data, how = Path(os.environ["RADFOUNDRY_DATA"]), {"steps": options.steps, "folds": options.folds}
+        known[key] = measure(options.set, data, labels=labels, ways=options.way, **how)
         known["about"] = about()
         RESULTS.write_text(json.dumps(known, indent=1) + "\n")
         for name, row in known[key].items():

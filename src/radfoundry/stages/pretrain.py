@@ -58,7 +58,9 @@ class Crops(Settings):
     )
     protocols: list[str] | None = Field(default=None, description="sequences to draw from; seven common ones")
     lesion_rate: float = Field(default=0.5, ge=0, le=1, description="share of patients with a lesion")
-    patients: int | None = Field(default=None, ge=1, description="so many, shown again and again; else without end")
+    patients: int | None = Field(
+        default=None, ge=1, description="so many simulated ones, shown again and again; else without end"
+    )
 
 
 class Config(Settings):
