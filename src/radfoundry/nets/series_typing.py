@@ -14,7 +14,7 @@ from radfoundry.data.header_tags import Header, laid_out, read_header, tags
 from radfoundry.data.sequence_rules import plane_of
 from radfoundry.data.series_types import ANATOMIES, REVIEW, SEQUENCES
 from radfoundry.data.type_rules import Facts, Rule, Ruling, apply_rules, facts_of, other_modality
-from radfoundry.nets import series_types
+from radfoundry.nets import series_slices, series_types
 from radfoundry.nets.series_pixels import WIDTH, pixel_features
 from radfoundry.records import Acquisition, Series
 from radfoundry.volume import Volume
@@ -27,6 +27,7 @@ SAMPLED_VALUES = 1 << 16
 AGENT_LIKELY = 0.5
 HEADER_ANATOMY = 0.975  # body part and coil are wrong together more often than the simulated headers know
 B_ZERO = "b=0"
+HEADER, BOTH, PIXELS = "header", "both", "pixels"  # what the sequence was judged by
 TIMING_ALONE = "kind-not-stated"  # the rule that says so of headers that say something
 AGENT_WORDS = {"NONE", "NO", "N", "WITHOUT", "0", "NATIVE", "NIL"}
 
@@ -177,10 +178,12 @@ def _typed(acquisition: Acquisition, header: Header, part: str, volume: Volume |
         acquisition, header = _with_b_value(acquisition, header, float(part[2:]))
     vector = None if volume is None else pixel_features(volume)
     silent = is_silent(acquisition)
-    said, mode = _asked(header, vector, judge, silent=silent)
+    seen = None if volume is None else series_slices.slice_answer(volume)
+    said, mode = _asked(header, (vector, seen), judge, silent=silent)
     best, confidence = SEQUENCES[int(said["sequence"].argmax())], float(said["sequence"].max())
     facts = facts_of(acquisition, header, pixels=_values(volume))
-    limit = math.inf if silent else judge.limits[mode]["sequence"]
+    least_sure = series_slices.bundled().limit if mode == BOTH else judge.limits[mode]["sequence"]
+    limit = math.inf if silent else least_sure
     ruling = apply_rules(facts, chosen=best, confidence=confidence, limit=limit, listed=judge.rules)
     if part == B_ZERO:
         ruling = Ruling("DWI", "DWI", 1.0, ("no diffusion weighting, beside volumes with it",), (), "b0")
@@ -198,30 +201,35 @@ def _typed(acquisition: Acquisition, header: Header, part: str, volume: Volume |
 
 
 def _asked(
-    header: Header, vector: np.ndarray | None, judge: Judge, *, silent: bool
+    header: Header, pixels: tuple[np.ndarray | None, np.ndarray | None], judge: Judge, *, silent: bool
 ) -> tuple[dict[str, np.ndarray], str]:
     """Probabilities of every head, and what the sequence was judged by.
 
-    The sequence comes from the header wherever there is one: on real images pixels learned from simulated ones made
-    it worse (docs/curate.md). It is the mean of two answers, with size and voxels known and without: images are
-    resampled, and then their size says nothing, so no answer may hang on it alone. Region and agent come from both.
+    The sequence comes from the header and from single slices: on real images the coarse pixel features made it worse
+    (docs/curate.md). Of the header it is the mean of two answers, with size and voxels known and without: images are
+    resampled, and then their size says nothing, so no answer may hang on it alone. Region and agent come from header
+    and pixel features.
     """
+    vector, seen = pixels
     plain = header.numbers.copy()
     plain[geometry_places()] = np.nan
-    pixels = np.zeros(WIDTH, np.float32) if vector is None else vector
+    features = np.zeros(WIDTH, np.float32) if vector is None else vector
     inputs = series_types.as_inputs(
         np.stack([header.numbers, plain, header.numbers]),
         np.stack([header.words] * 3),
         np.stack([header.stated] * 3),
-        np.stack([pixels] * 3),
+        np.stack([features] * 3),
         np.array([False, False, vector is not None]),
     )
     with torch.no_grad():
         said = {name: value.numpy() for name, value in judge.net.probabilities(inputs).items()}
     found = {name: value[2] for name, value in said.items()}
+    by_header = said["sequence"][:2].mean(axis=0)
+    if seen is not None:
+        return found | {"sequence": series_slices.together(by_header, seen)}, PIXELS if silent else BOTH
     if silent and vector is not None:
-        return found, "pixels"
-    return found | {"sequence": said["sequence"][:2].mean(axis=0)}, "header"
+        return found, PIXELS
+    return found | {"sequence": by_header}, HEADER
 
 
 def geometry_places() -> list[int]:

@@ -177,11 +177,12 @@ def limits_for(net: SeriesNet, table: SeriesTable, *, accuracy: float = 0.985) -
                 limits[name][head] = 0.9
                 continue
             best, chosen = (part.numpy() for part in found[head][rows].max(dim=1))
-            limits[name][head] = round(_limit(best, chosen == truth[rows], accuracy), 3)
+            limits[name][head] = round(limit_where(best, chosen == truth[rows], accuracy), 3)
     return limits
 
 
-def _limit(confidence: np.ndarray, right: np.ndarray, accuracy: float) -> float:
+def limit_where(confidence: np.ndarray, right: np.ndarray, accuracy: float) -> float:
+    """The confidence down to which answers are right as often as wanted; 0.999 where they never are."""
     order = np.argsort(-confidence)
     running = np.cumsum(right[order]) / (np.arange(len(order)) + 1)
     good = np.flatnonzero(running >= accuracy)
