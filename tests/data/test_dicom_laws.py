@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicom_samples import AXIAL, CORONAL, MR, PATIENT, SAGITTAL, only_group, rotation, volume, written
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from radfoundry.data.dicom_numbers import decimal, quantised
@@ -66,6 +66,8 @@ def test_slices_ascend_along_the_right_handed_normal(image):
 @given(image=volumes(), low=st.floats(-1e4, 1e4), scale=st.floats(1e-3, 1e5))
 def test_quantisation_is_off_by_at_most_half_a_step(image, low, scale):
     values = np.random.default_rng(1).random(image.array.shape) * scale + low
+    single = values.astype(np.float32)
+    assume(len(values) == 1 or np.ptp(single) > 1e-5 * np.abs(single).max())  # equal ones are refused as sent twice
     image = image.with_array(values)
     channels = tuple(f"time {index + 1}" for index in range(len(values))) if len(values) > 1 else ()
     image = Volume(values, image.affine, channels=channels)
