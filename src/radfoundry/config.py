@@ -119,7 +119,8 @@ def _explain(model: type[BaseModel], problem: Mapping[str, Any]) -> str:
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"{path}: unknown key ({hint})"
     if problem["type"] == "missing":
-        return f"{path}: is required"
+        beside = f" (write {path.removesuffix('.name')}=NAME beside its options)" if path.endswith(".name") else ""
+        return f"{path}: is required{beside}"
     given = repr(problem.get("input"))
     return f"{path}: {problem['msg'].lower()} (got {given[:80]})"
 

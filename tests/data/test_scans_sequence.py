@@ -7,7 +7,7 @@ import pytest
 
 from radfoundry.data.dicom_write import write_series
 from radfoundry.data.scans import read_scans, scan_rules
-from radfoundry.records import Acquisition
+from radfoundry.records import Acquisition, InputError
 
 sys.path.append(str(Path(__file__).parents[1] / "stages"))
 from ingest_samples import T1, person, volume
@@ -21,3 +21,16 @@ def test_a_stated_sequence_fills_what_headers_leave_open(tmp_path, stated, known
     (tmp_path / "read").mkdir()
     found = read_scans([tmp_path / "scans"], folder=tmp_path / "read", rules=scan_rules(sequence=stated))
     assert {series.sequence for series in found.cohort.series} == known
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("(", "not a regular expression"),
+        ("sub-1", "no group named patient"),
+        ("(?P<patient>a)(?P<exam>b)", "unknown group 'exam'"),
+    ],
+)
+def test_a_pattern_that_says_nothing_is_refused(pattern, said):
+    with pytest.raises(InputError, match=said):
+        scan_rules(pattern=pattern)

@@ -132,3 +132,14 @@ def test_the_ladder_as_a_command(flat, tmp_path):
     )
     assert any("-minus-trivial/" in name for name in found.metrics)
     assert predictors.read(tmp_path / "run").about["trained"]["patients"] == 20
+
+
+def test_options_of_a_head_without_its_name_are_those_of_the_question():
+    from radfoundry import config
+    from radfoundry.stages.adapt.settings import Config
+
+    given = {"cohort": "c", "task": "segment", "head": {"start": "fresh"}}
+    head = config.load(Config, given).head
+    assert head is not None and (head.name, head.options) == ("light", {"start": "fresh"})
+    with pytest.raises(InputError, match=r"head\.name: is required \(write head=NAME beside its options\)"):
+        config.load(Config, given | {"task": "classify"})

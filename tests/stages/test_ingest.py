@@ -328,6 +328,7 @@ def test_bad_requests_leave_nothing(tmp_path):
         ({"sources": junk, "to": junk / "a.txt"}, "inside its own source"),
         ({"sources": junk, "pattern": "("}, "not a regular expression"),
         ({"sources": junk, "pattern": "(a)"}, "no group named patient"),
+        ({"sources": junk, "pattern": "(?P<patient>a)(?P<cases>b)"}, "unknown group 'cases'; did you mean 'case'"),
         ({"sources": junk, "modality": "ultrasound"}, "write US"),
         ({"sources": junk, "modality": "MF"}, "unknown modality 'MF'"),
     ]

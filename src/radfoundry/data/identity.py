@@ -8,11 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from radfoundry import registry
 from radfoundry.data.bids import parse_name
 from radfoundry.data.dicom_header import Instance
 from radfoundry.data.pseudonyms import Pseudonyms, age_in_years, grouped_age, mentions, parse_date
-from radfoundry.records import Acquisition
+from radfoundry.records import Acquisition, InputError
 
+PATTERN_GROUPS = ("patient", "case", "site", "sequence")
 IMAGE_SUFFIXES = (
     *(".nii.gz", ".img.gz", ".hdr.gz", ".nii", ".img", ".hdr", ".nrrd", ".nhdr", ".mha", ".mhd"),
     *(".png", ".jpeg", ".jpg", ".dcm", ".ima"),
@@ -123,6 +125,19 @@ def site_name(raw: str | None, rules: Rules) -> str | None:
     if not raw or not raw.strip():
         return None
     return rules.sites.get(raw.strip()) or rules.names.site(raw)
+
+
+def check_pattern(pattern: str) -> None:
+    """Refuse a pattern of file names that is no regular expression, names no patient, or says what nobody reads."""
+    try:
+        groups = re.compile(pattern).groupindex
+    except re.error as error:
+        raise InputError(f"pattern is not a regular expression ({error})", remedy="mend it") from None
+    if pattern and "patient" not in groups:
+        raise InputError("pattern has no group named patient", remedy="write for example (?P<patient>sub-[0-9]+)")
+    for name in groups:
+        if name not in PATTERN_GROUPS:
+            raise registry.unknown("group", name, PATTERN_GROUPS, where="pattern")
 
 
 def person_of_file(relative: str, rules: Rules, sidecar: Mapping[str, Any]) -> Person | None:

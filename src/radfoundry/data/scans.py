@@ -12,7 +12,7 @@ from typing import Any
 
 from radfoundry.data.assembly import Done, assemble
 from radfoundry.data.cohort import open_cohort
-from radfoundry.data.identity import Rules, stem_of
+from radfoundry.data.identity import Rules, check_pattern, stem_of
 from radfoundry.data.intake import ReadTask, file_label, read_task, rejection
 from radfoundry.data.inventory import FileSeen, instance_of, is_sidecar, person_of, remedy_for, seen, take_inventory
 from radfoundry.data.pseudonyms import KEY_BYTES, Pseudonyms
@@ -37,6 +37,7 @@ class Scans:
 
 def scan_rules(*, pattern: str = "", modality: str | None = None, sequence: str | None = None) -> Rules:
     """The rules of an ingest under a key that nobody keeps: names are replaced and cannot be found again."""
+    check_pattern(pattern)
     names = Pseudonyms(secrets.token_bytes(KEY_BYTES))
     return Rules(names=names, pattern=pattern, modality=stated_modality(modality), sequence=stated_sequence(sequence))
 

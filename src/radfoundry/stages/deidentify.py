@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import itertools
 import json
-import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,7 @@ from radfoundry.data.deidentify_stream import (
     rejection,
     work_through,
 )
-from radfoundry.data.identity import Rules
+from radfoundry.data.identity import Rules, check_pattern
 from radfoundry.data.inventory import seen
 from radfoundry.data.pool import each, worker_count
 from radfoundry.data.pseudonyms import Pseudonyms, default_key_file, open_key
@@ -130,12 +129,7 @@ def rules_of(config: Config, *, create_key: bool = True) -> Rules:
     ]
     if inside:
         raise InputError("the output would lie inside its own source", where=config.to, remedy="choose another --to")
-    try:
-        groups = re.compile(config.pattern).groupindex
-    except re.error as error:
-        raise InputError(f"pattern is not a regular expression ({error})", remedy="mend it") from None
-    if config.pattern and "patient" not in groups:
-        raise InputError("pattern has no group named patient", remedy="write for example (?P<patient>sub-[0-9]+)")
+    check_pattern(config.pattern)
     names = open_key(_key_file(config), outside=config.to, create=create_key)
     return Rules(names=names, pattern=config.pattern)
 

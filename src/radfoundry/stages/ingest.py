@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
-import re
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from radfoundry.data import ingest_remarks, report_files, traced
 from radfoundry.data.assembly import WORK, Done, agree_on_settings, assemble, keep_done, locked, read_done
 from radfoundry.data.bids import parse_name
 from radfoundry.data.cohort import RECORD, read_record, volume_path
-from radfoundry.data.identity import Rules, stem_of
+from radfoundry.data.identity import Rules, check_pattern, stem_of
 from radfoundry.data.intake import Outcome, ReadTask, file_label, read_task, rejection
 from radfoundry.data.inventory import (
     EXPLANATIONS,
@@ -123,12 +122,7 @@ def run(config: Config, *, progress: Progress | None = None) -> Run:
 def rules_of(config: Config, *, create_key: bool) -> Rules:
     """The rules of a config with its key read, or made when there may not be one yet."""
     modality = stated_modality(config.modality)
-    try:
-        re.compile(config.pattern)
-    except re.error as error:
-        raise InputError(f"pattern is not a regular expression ({error})", remedy="mend it") from None
-    if config.pattern and "patient" not in re.compile(config.pattern).groupindex:
-        raise InputError("pattern has no group named patient", remedy="write for example (?P<patient>sub-[0-9]+)")
+    check_pattern(config.pattern)
     names = Pseudonyms(None)
     if config.pseudonymise:
         key_file = config.key_file or default_key_file(config.to)

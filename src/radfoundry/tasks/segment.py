@@ -194,7 +194,7 @@ def _one_mask(pair: Pair, several: str) -> Pair:
     raise InputError(
         f"{len(pair.masks)} masks lie on image {pair.image.key}",
         where=f"mask {pair.masks[1].key}",
-        remedy="say what to do with task.several=majority, staple or first",
+        remedy="say task.several=majority, staple or first, or tell exams apart at ingest with (?P<case>…)",
         finding="several-masks",
     )
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from radfoundry.config import Component, Settings
 
 Progress = Callable[[str, int, int], None]
 RUNGS = ("frozen", "head", "adapter", "full")
+OWN_HEADS = {"segment": "light"}  # whose heads have options of their own
 
 
 class Config(Settings):
@@ -73,3 +74,12 @@ class Config(Settings):
     permute_labels: bool = Field(default=False, description="deal the answers out to other patients (negative control)")
     seed: int = Field(default=0, ge=0, description="seed of folds, bootstrap and permutation")
     to: str | None = Field(default=None, description="run folder to write")
+
+    @field_validator("head", mode="before")
+    @classmethod
+    def _named(cls, head: Any, info: ValidationInfo) -> Any:
+        """Options of a head that is not named are those of the question's own."""
+        task = info.data.get("task")
+        if task is not None and task.name in OWN_HEADS and isinstance(head, dict) and "name" not in head:
+            return {"name": OWN_HEADS[task.name], **head}
+        return head
