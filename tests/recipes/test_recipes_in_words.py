@@ -15,9 +15,12 @@ def verdicts(folder):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_reports_are_found_and_somebody_elses_teach_nothing(tmp_path):
-    # Exit code 1: the page says that zero-shot does not hold at this scale.
+    # Exit code 1: the page says which controls fail. Nearly all of the gain must go with the reports.
     assert exit_code(["run", "decipher-mr", "--scale", "tiny", "--to", str(tmp_path / "run")]) in (0, 1)
     rows = verdicts(tmp_path / "run")
-    retrieval, _zero_shot, place = (row["met"] for row in rows if not row["control"])
-    assert retrieval and place
-    assert all(row["met"] for row in rows if row["control"])
+    retrieval, zero_shot, place = (row for row in rows if not row["control"])
+    assert retrieval["met"] and zero_shot["met"] and place["met"]
+    by_others, zero_shot_by_others, place_by_others = (row for row in rows if row["control"])
+    assert by_others["found"]["low"] < 1 < by_others["found"]["high"] < retrieval["found"]["low"] / 2
+    assert zero_shot_by_others["found"]["value"] < zero_shot["found"]["low"]
+    assert place_by_others["met"]
